@@ -1,0 +1,154 @@
+"""The closed vocabularies of Signalbox, declared once.
+
+These values are public: they stand in policy documents, on log rows and in answers. Model choices are built from them.
+"""
+
+from enum import StrEnum
+
+
+class Tier(StrEnum):
+    """How capable, and how dear, a model is."""
+
+    SMALL = "small"
+    MID = "mid"
+    FRONTIER = "frontier"
+
+    @property
+    def rank(self) -> int:
+        """Order of the tiers, smallest first."""
+        return _TIER_RANKS[self]
+
+
+_TIER_RANKS = {tier: rank for rank, tier in enumerate(Tier)}
+
+
+class Capability(StrEnum):
+    """What a request may need and a model may lack."""
+
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    VISION = "vision"
+    STREAMING = "streaming"
+    LOGPROBS = "logprobs"
+
+
+class Strategy(StrEnum):
+    """How a route's steps are carried out."""
+
+    SINGLE = "single"
+    FAILOVER = "failover"
+
+
+class WireFormat(StrEnum):
+    """Which protocol a provider speaks; one adapter each."""
+
+    OPENAI_CHAT = "openai_chat"
+
+
+class DropReason(StrEnum):
+    """Why a step of the matched rule is no candidate."""
+
+    UNKNOWN_MODEL = "unknown_model"
+    DISABLED = "disabled"
+    KILLED = "killed"
+    LACKS_CAPABILITY = "lacks_capability"
+    CONTEXT_TOO_SMALL = "context_too_small"
+    NO_PRICE = "no_price"
+    TIER_CAPPED = "tier_capped"
+    OPEN_BREAKER = "open_breaker"
+
+
+class RefusalCode(StrEnum):
+    """Why no upstream call is made."""
+
+    KILLED = "killed"
+    NO_TARGET_AVAILABLE = "no_target_available"
+    INSUFFICIENT_QUOTA = "insufficient_quota"
+
+
+class BudgetScope(StrEnum):
+    """Whose spend a budget bounds."""
+
+    TENANT = "tenant"
+    END_USER = "end_user"
+    API_KEY = "api_key"
+    POLICY = "policy"
+
+
+class BudgetPeriod(StrEnum):
+    """How long a budget lasts; calendar periods run in the tenant's time zone."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    LIFETIME = "lifetime"
+
+
+class BudgetAction(StrEnum):
+    """What happens when a budget cannot cover a request."""
+
+    REJECT = "reject"
+    DOWNGRADE = "downgrade"
+    ALERT = "alert"
+
+
+class KillScope(StrEnum):
+    """What a kill switch stops."""
+
+    EVERYTHING = "everything"
+    PROVIDER = "provider"
+    MODEL = "model"
+    POLICY = "policy"
+    RULE = "rule"
+    TENANT = "tenant"
+    API_KEY = "api_key"
+    END_USER = "end_user"
+
+
+class AttemptRole(StrEnum):
+    """Why an attempt was made."""
+
+    PRIMARY = "primary"
+    RETRY = "retry"
+    FALLBACK = "fallback"
+
+
+class FaultClass(StrEnum):
+    """What an attempt ended in, by the fault table."""
+
+    UNREACHABLE = "unreachable"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    SERVER_ERROR = "server_error"
+    BAD_REQUEST = "bad_request"
+    CREDENTIAL_REFUSED = "credential_refused"
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    TRUNCATED = "truncated"
+    STREAM_ERROR = "stream_error"
+    INVALID_REPLY = "invalid_reply"
+    REDIRECTED = "redirected"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    EXPIRED = "expired"
+
+
+class DispatchStatus(StrEnum):
+    """How a dispatch ended."""
+
+    OPEN = "open"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    EXPIRED = "expired"
+
+
+class AttemptState(StrEnum):
+    """Where an attempt stands in the ledger; all but the first are terminal."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    VOIDED = "voided"
+    EXPIRED = "expired"
