@@ -1,0 +1,136 @@
+"""What execution needs of the world outside: a ledger, upstreams, a clock and ids. Each has one real implementation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
+from policies_app.routing.types import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetKey:
+    """One budget in one period, as it applies to a request. `granted_nanos` is None for a soft budget."""
+
+    budget_id: int
+    subject: str
+    period_start: datetime
+    granted_nanos: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRecord:
+    """What the log says of a dispatch from its start. `reason` is JSON-ready: `words`, `failed`, `dropped`."""
+
+    id: UUID
+    created_at: datetime
+    tenant_id: int
+    api_key_id: int
+    end_user: str
+    task: str
+    tags: Mapping[str, str]
+    requested_model: str
+    policy_id: int | None
+    policy_version: int
+    rule: str
+    strategy: Strategy | None
+    reason: Mapping[str, object]
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """What the log says of an attempt from its start. It counts as expired when not settled by `expires_at`."""
+
+    id: UUID
+    created_at: datetime
+    position: int
+    role: AttemptRole
+    model_id: int
+    provider_id: int
+    price_id: int
+    reserved_nanos: int
+    expires_at: datetime
+    start_offset_ms: int
+
+
+class Verdict(StrEnum):
+    """What the ledger says to an attempt."""
+
+    ADMITTED = "admitted"
+    OVER_BUDGET = "over_budget"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginVerdict:
+    """The ledger's answer. `subject_id` is the budget or the kill switch that refused, None when admitted."""
+
+    verdict: Verdict
+    subject_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchOutcome:
+    """How a dispatch ended. `baseline_cost_nanos` is None when its policy declares no baseline."""
+
+    status: DispatchStatus
+    error_code: str
+    model_id: int | None
+    provider_id: int | None
+    baseline_cost_nanos: int | None
+    total_ms: int
+    first_byte_ms: int | None
+    overhead_us: int
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How an attempt ended and what it cost. `outcome` is set on the attempt that ends its dispatch."""
+
+    attempt_id: UUID
+    attempt_created_at: datetime
+    state: AttemptState
+    wire_status: int | None
+    fault: FaultClass | None
+    response_model: str
+    usage: Usage
+    cost_nanos: int
+    estimated: bool
+    cold: bool
+    latency_ms: int
+    first_byte_ms: int | None
+    settled_at: datetime
+    outcome: DispatchOutcome | None
+
+
+class LedgerUnavailableError(Exception):
+    """The ledger could not commit in time; nothing was admitted. `retry_after_s` is a hint for the client."""
+
+    def __init__(self, retry_after_s: int = 1) -> None:
+        super().__init__("The ledger is unavailable.")
+        self.retry_after_s = retry_after_s
+
+
+class Ledger(Protocol):
+    """Reserves before a byte leaves and settles once; see `dispatch_app.ledger`."""
+
+    async def begin(
+        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+    ) -> BeginVerdict:
+        """Reserve `attempt.reserved_nanos` on every one of `budgets`, all or nothing, and log attempt and dispatch.
+
+        The commit stands when this returns. A refused attempt leaves no row.
+
+        :raises LedgerUnavailableError: if no commit was to be had in time.
+        """
+
+    async def settle(self, *, settlement: Settlement) -> bool:
+        """Post the actual cost once and, with an outcome, end the dispatch. False: still pending, being retried."""
+
+    async def finish(self, *, dispatch: DispatchRecord, outcome: DispatchOutcome) -> bool:
+        """End a dispatch that has no further attempt to settle, or never had one. False: still pending."""

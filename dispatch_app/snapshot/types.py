@@ -1,0 +1,111 @@
+"""What the data plane serves from: immutable values, swapped as a whole when anything is edited."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
+from policies_app.routing.compilation import CompiledPolicy
+from policies_app.routing.types import Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedBudget:
+    """A budget as requests meet it. `end_user` is empty when it applies to each end user separately."""
+
+    id: int
+    name: str
+    scope: BudgetScope
+    api_key_id: int | None
+    policy_id: int | None
+    end_user: str
+    period: BudgetPeriod
+    limit_nanos: int
+    action: BudgetAction
+    downgrade_at_pct: int
+    downgrade_to_tier: Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedTenant:
+    """A tenant with its budgets."""
+
+    id: int
+    name: str
+    zone: ZoneInfo
+    enabled: bool
+    budgets: tuple[ServedBudget, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedKey:
+    """An API key. `policies` is None when it may use every policy of its tenant and every shared one."""
+
+    id: int
+    public_id: str
+    secret_hmac: bytes = field(repr=False)
+    tenant: ServedTenant
+    enabled: bool
+    expires_at: datetime | None
+    policies: frozenset[str] | None
+    may_call_models: bool
+    may_explain_drafts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedProvider:
+    """A provider with the secret to call it, None when it needs none."""
+
+    id: int
+    name: str
+    wire_format: WireFormat
+    base_url: str
+    allow_private_network: bool
+    connect_timeout_ms: int
+    first_byte_timeout_ms: int
+    idle_timeout_ms: int
+    bills_server_errors: bool
+    secret: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPolicy:
+    """A published policy, or a draft. `tenant_id` is None when every tenant may use it."""
+
+    id: int
+    name: str
+    description: str
+    tenant_id: int | None
+    compiled: CompiledPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedKillSwitch:
+    """An active switch. Names are those that the routing core compares: of provider, model, policy, rule, …"""
+
+    id: int
+    scope: KillScope
+    provider: str
+    model: str
+    policy: str
+    rule: str
+    tenant: str
+    api_key: str
+    end_user: str
+    reason: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that a request is decided from, as of one epoch."""
+
+    epoch: int
+    loaded_at: datetime
+    keys: Mapping[str, ServedKey]
+    policies: Mapping[str, ServedPolicy]
+    drafts: Mapping[str, ServedPolicy]
+    catalogue: Catalogue
+    providers: Mapping[int, ServedProvider]
+    kill_switches: tuple[ServedKillSwitch, ...]
