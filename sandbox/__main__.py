@@ -1,0 +1,48 @@
+"""`python -m sandbox`: serve until interrupted."""
+
+import argparse
+import asyncio
+import math
+import os
+import signal
+from collections.abc import Sequence
+
+from sandbox.server import SandboxServer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve on the port asked for and say so in one line."""
+    options = _parse(arguments)
+    asyncio.run(_serve(options))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free port")
+    parser.add_argument("--api-key", help="the only key to accept; without it, every key is accepted")
+    parser.add_argument(
+        "--speed",
+        type=float,
+        default=float(os.environ.get("SANDBOX_SPEED", "1")),
+        help="divides the models' latencies: 1 is life-like, inf has none (environment: SANDBOX_SPEED)",
+    )
+    options = parser.parse_args(arguments)
+    if not options.speed > 0 or math.isnan(options.speed):
+        parser.error("--speed must be above zero")
+    return options
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    server = SandboxServer(host=options.host, port=options.port, speed=options.speed, api_key=options.api_key)
+    async with server:
+        print(f"sandbox listening on {server.origin}", flush=True)  # noqa: T201 - whoever started the process waits for this line
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    main()

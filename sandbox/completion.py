@@ -1,0 +1,270 @@
+"""One finished call: what the model generated, what it used, and OpenAI's two ways to write it down."""
+
+import math
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+import msgspec
+
+from sandbox.answers import Answer, compose_answer
+from sandbox.chance import draw
+from sandbox.chat import ChatRequest, NamedTool, Tool
+from sandbox.fleet import VendorModel
+from sandbox.specimens import fit_schema
+from sandbox.tokens import count_tokens, split_tokens
+
+REASONING_TOKENS = {"low": 16, "medium": 64, "high": 256, "xhigh": 512}
+
+_ALTERNATIVES = (" the", " a", " it", ".", " and", " of", " to", ",", " is", " that")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One of the n replies. `tokens` are the text's; a reply with tool calls has none."""
+
+    index: int
+    tokens: tuple[str, ...]
+    confidence: float
+    finish_reason: str
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def output_tokens(self) -> int:
+        calls = sum(count_tokens(call.name) + count_tokens(call.arguments) for call in self.tool_calls)
+        return len(self.tokens) + calls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts as OpenAI reports them: cached and reasoning tokens are inside their totals."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+
+    def as_wire(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": self.reasoning_tokens,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    id: str
+    created_at: int
+    model: VendorModel
+    choices: tuple[Choice, ...]
+    usage: Usage
+    top_logprobs: int | None
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """Return the fields that a reply and each chunk of a stream have in common."""
+        return {
+            "id": self.id,
+            "created": self.created_at,
+            "model": self.model.name,
+            "service_tier": "default",
+            "system_fingerprint": f"fp_{int(draw(self.model.name) * 16**10):010x}",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """One event of a stream and the output tokens that it carries."""
+
+    value: dict[str, Any]
+    output_tokens: int = 0
+
+
+def complete(
+    chat: ChatRequest, *, model: VendorModel, cached_tokens: int = 0, content: str | None = None
+) -> Completion:
+    """Let a model serve a request; `content` puts words into its mouth."""
+    reasoning = REASONING_TOKENS.get(chat.reasoning_effort or "", 0)
+    choices = tuple(_choose(chat, model, index, reasoning, content) for index in range(chat.choices))
+    return Completion(
+        id=f"chatcmpl-{uuid.uuid4().hex}",
+        created_at=int(time.time()),
+        model=model,
+        choices=choices,
+        usage=Usage(
+            prompt_tokens=chat.count_prompt_tokens(),
+            cached_tokens=cached_tokens,
+            completion_tokens=sum(choice.output_tokens + reasoning for choice in choices),
+            reasoning_tokens=reasoning * len(choices),
+        ),
+        top_logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+    )
+
+
+def _choose(chat: ChatRequest, model: VendorModel, index: int, reasoning: int, content: str | None) -> Choice:
+    answer = compose_answer(model=model, question=chat.question, fingerprint=chat.fingerprint(), sample=index)
+    if content is None and (tools := _tools_to_call(chat)):
+        calls = tuple(_call_tool(tool, answer, index) for tool in tools)
+        return Choice(
+            index=index, tokens=(), confidence=answer.confidence, finish_reason="tool_calls", tool_calls=calls
+        )
+    tokens, finish_reason = _truncate(
+        _format(chat, answer) if content is None else content, chat, model, reasoning
+    )
+    return Choice(index=index, tokens=tokens, confidence=answer.confidence, finish_reason=finish_reason)
+
+
+def _tools_to_call(chat: ChatRequest) -> Sequence[Tool]:
+    """Return the tools to call: those demanded, or those that the user's last message names."""
+    tools = chat.tools or ()
+    if isinstance(chat.tool_choice, NamedTool):
+        wanted = chat.tool_choice.function.name
+        return [tool for tool in tools if tool.function.name == wanted]
+    if chat.tool_choice == "none" or chat.messages[-1].role == "tool":
+        return ()
+    named = [tool for tool in tools if tool.function.name in chat.question]
+    return named or (tools[:1] if chat.tool_choice == "required" else ())
+
+
+def _call_tool(tool: Tool, answer: Answer, index: int) -> ToolCall:
+    arguments = fit_schema({"type": "object", **tool.function.parameters}, answer=answer)
+    return ToolCall(
+        id=f"call_{int(draw(tool.function.name, answer.text, index) * 16**16):016x}",
+        name=tool.function.name,
+        arguments=msgspec.json.encode(arguments).decode(),
+    )
+
+
+def _format(chat: ChatRequest, answer: Answer) -> str:
+    wanted = chat.response_format
+    if wanted is None or wanted.type == "text":
+        return answer.text
+    if wanted.json_schema is None:
+        return msgspec.json.encode({"answer": answer.text}).decode()
+    return msgspec.json.encode(fit_schema(wanted.json_schema.schema, answer=answer)).decode()
+
+
+def _truncate(
+    text: str, chat: ChatRequest, model: VendorModel, reasoning: int
+) -> tuple[tuple[str, ...], str]:
+    for stop in chat.stops:
+        text = text.partition(stop)[0] if stop else text
+    tokens = split_tokens(text)
+    limit = min(chat.output_limit_tokens or model.output_limit_tokens, model.output_limit_tokens)
+    room = max(limit - reasoning, 0)
+    return tokens[:room], "length" if len(tokens) > room else "stop"
+
+
+def render_plain(completion: Completion, *, usage: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the body of a plain reply; without `usage` it reports none."""
+    body = {
+        "object": "chat.completion",
+        **completion.envelope,
+        "choices": [_render_choice(choice, completion.top_logprobs) for choice in completion.choices],
+    }
+    return body if usage is None else {**body, "usage": usage}
+
+
+def _render_choice(choice: Choice, top_logprobs: int | None) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if choice.tool_calls else "".join(choice.tokens),
+        "refusal": None,
+        "annotations": [],
+    }
+    if choice.tool_calls:
+        message["tool_calls"] = [_render_call(call) for call in choice.tool_calls]
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": _render_logprobs(choice, 0, choice.tokens, top_logprobs),
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _render_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def render_stream(completion: Completion, *, usage: dict[str, Any] | None) -> Iterator[Chunk]:
+    """Yield the chunks of a stream: roles, deltas in turns, finish reasons, and `usage` where given."""
+    shared = {"object": "chat.completion.chunk", **completion.envelope}
+    if usage is not None:
+        shared["usage"] = None
+    lanes = [_deltas(choice, completion.top_logprobs) for choice in completion.choices]
+    for delta in chain.from_iterable(zip_longest(*lanes)):
+        if delta is not None:
+            choice, output_tokens = delta
+            yield Chunk(value={**shared, "choices": [choice]}, output_tokens=output_tokens)
+    if usage is not None:
+        yield Chunk(value={**shared, "choices": [], "usage": usage})
+
+
+def _deltas(choice: Choice, top_logprobs: int | None) -> Iterator[tuple[dict[str, Any], int]]:
+    role = {"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None}
+    yield _delta(choice, role), 0
+    for position, token in enumerate(choice.tokens):
+        logprobs = _render_logprobs(choice, position, (token,), top_logprobs)
+        yield _delta(choice, {"content": token}, logprobs=logprobs), 1
+    for index, call in enumerate(choice.tool_calls):
+        yield from _call_deltas(choice, index, call)
+    yield _delta(choice, {}, finish_reason=choice.finish_reason), 0
+
+
+def _call_deltas(choice: Choice, index: int, call: ToolCall) -> Iterator[tuple[dict[str, Any], int]]:
+    opening = {"index": index, **_render_call(call)}
+    opening["function"] = {"name": call.name, "arguments": ""}
+    yield _delta(choice, {"tool_calls": [opening]}), count_tokens(call.name)
+    for token in split_tokens(call.arguments):
+        yield _delta(choice, {"tool_calls": [{"index": index, "function": {"arguments": token}}]}), 1
+
+
+def _delta(
+    choice: Choice, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None
+) -> dict[str, Any]:
+    return {"index": choice.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _render_logprobs(
+    choice: Choice, position: int, tokens: Sequence[str], top_logprobs: int | None
+) -> dict[str, Any] | None:
+    if top_logprobs is None or choice.tool_calls:
+        return None
+    content = [
+        _render_logprob(choice.confidence, position + offset, token, top_logprobs)
+        for offset, token in enumerate(tokens)
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _render_logprob(confidence: float, position: int, token: str, top_logprobs: int) -> dict[str, Any]:
+    probability = confidence ** (0.5 + draw("token", confidence, position, token))
+    others = [text for text in _ALTERNATIVES if text != token][: max(top_logprobs - 1, 0)]
+    rest = [(text, (1 - probability) / 2 ** (rank + 1)) for rank, text in enumerate(others)]
+    ranked = sorted([(token, probability), *rest], key=lambda pair: -pair[1])
+    return {
+        **_logprob_entry(token, probability),
+        "top_logprobs": [_logprob_entry(*pair) for pair in ranked[:top_logprobs]],
+    }
+
+
+def _logprob_entry(token: str, probability: float) -> dict[str, Any]:
+    return {"token": token, "logprob": math.log(probability), "bytes": list(token.encode())}

@@ -1,0 +1,103 @@
+"""The sandbox as a server: in the caller's event loop, or in a thread of its own."""
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Self
+
+from sandbox.connection import Connection
+from sandbox.control import PREFIX, ConnectionCounts, Control
+from sandbox.faults import Fault, Script, parse_fault
+from sandbox.ledger import RequestJournal, VendorLedger
+from sandbox.vendor import Exchange, Vendor
+from sandbox.wire import HttpRequest, Reply
+
+
+class SandboxServer:
+    """A vendor on a port, for as long as the `async with` block runs.
+
+    Port 0 takes a free one. The models have no latency unless `speed` gives them some: 1 is
+    life-like, 10 is ten times as fast.
+    """
+
+    def __init__(
+        self, *, port: int = 0, host: str = "127.0.0.1", speed: float = math.inf, api_key: str | None = None
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._vendor = Vendor(speed=speed, api_key=api_key)
+        self._counts = ConnectionCounts()
+        self._control = Control(vendor=self._vendor, connections=self._counts)
+        self._connections: set[Connection] = set()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, self.host, self.port, backlog=4096)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.close()
+        await asyncio.gather(*(connection.stop() for connection in tuple(self._connections)))
+        await self._server.wait_closed()
+
+    @property
+    def origin(self) -> str:
+        """Return the address without a path."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """Return the address that OpenAI's clients take as `base_url`."""
+        return f"{self.origin}/v1"
+
+    @property
+    def ledger(self) -> VendorLedger:
+        return self._vendor.ledger
+
+    @property
+    def journal(self) -> RequestJournal:
+        return self._vendor.journal
+
+    @property
+    def connections(self) -> ConnectionCounts:
+        return self._counts
+
+    def script(
+        self,
+        fault: Fault | str,
+        *,
+        model: str | None = None,
+        contains: str | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Let the next `times` requests that match (all, if None) meet a fault.
+
+        :raises ValueError: if a textual fault is neither JSON, nor a kind, nor a status code.
+        """
+        parsed = parse_fault(fault) if isinstance(fault, str) else fault
+        self._vendor.faults.add(Script(fault=parsed, model=model, contains=contains, times=times))
+
+    def clear_faults(self) -> None:
+        """Heal everything."""
+        self._vendor.faults.clear()
+
+    def _accept(self) -> Connection:
+        connection = Connection(handle=self._handle, on_lost=self._forget)
+        self._connections.add(connection)
+        self._counts.open += 1
+        self._counts.accepted += 1
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._counts.open -= 1
+
+    def _handle(self, request: HttpRequest) -> Exchange:
+        if request.path == "/healthz":
+            return Exchange(reply=Reply.json({"status": "ok"}))
+        if request.path.startswith(PREFIX):
+            return Exchange(reply=self._control.handle(request))
+        return self._vendor.handle(request)

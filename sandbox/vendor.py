@@ -1,0 +1,184 @@
+"""The vendor's API: one HTTP request in, one reply and its bill out. Performs no I/O."""
+
+import hmac
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from sandbox.chat import ChatRequest, parse_chat
+from sandbox.completion import Completion, complete, render_plain, render_stream
+from sandbox.errors import ApiError
+from sandbox.faults import Fault, FaultBoard, misbehave, parse_script, reported_usage
+from sandbox.fleet import FLEET, VendorModel
+from sandbox.ledger import RequestJournal, VendorLedger
+from sandbox.prompt_cache import PromptCache
+from sandbox.wire import Framing, Headers, HttpRequest, Piece, Reply
+
+SCRIPT_METADATA_KEY = "sandbox"
+
+_MODELS_CREATED_AT = 1_767_225_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a reply ended: whether all of it was sent, and the tokens of the pieces that were not."""
+
+    seen: bool
+    unsent_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A reply to perform, and whom to tell how it ended."""
+
+    reply: Reply
+    on_end: Callable[[Ended], None] | None = None
+
+
+class Vendor:
+    """Three models behind OpenAI's API, with their faults, their bill and a memory of what was sent.
+
+    `speed` divides the models' own latencies: 1 is life-like, infinity has none. Scripted delays are
+    exact at any speed.
+    """
+
+    def __init__(self, *, speed: float, api_key: str | None) -> None:
+        self.faults = FaultBoard()
+        self.ledger = VendorLedger()
+        self.journal = RequestJournal()
+        self._speed = speed
+        self._api_key = api_key
+        self._prompt_cache = PromptCache()
+
+    def handle(self, request: HttpRequest) -> Exchange:
+        """Answer one request; whatever is wrong with it is told in the reply."""
+        self.journal.record(request)
+        try:
+            return self._route(request)
+        except ApiError as error:
+            return Exchange(reply=Reply.json(error.body, status=error.status))
+
+    def _route(self, request: HttpRequest) -> Exchange:
+        self._authenticate(request)
+        match request.head.method, request.path:
+            case "POST", "/v1/chat/completions":
+                return self._complete(request)
+            case "GET", "/v1/models":
+                models = [_describe_model(model) for model in FLEET.values()]
+                return Exchange(reply=Reply.json({"object": "list", "data": models}))
+            case "GET", path if path.startswith("/v1/models/"):
+                return Exchange(
+                    reply=Reply.json(_describe_model(_find_model(path.removeprefix("/v1/models/"))))
+                )
+            case method, path:
+                raise ApiError(status=404, message=f"Invalid URL ({method} {path})", code="unknown_url")
+
+    def _authenticate(self, request: HttpRequest) -> None:
+        scheme, _, key = (request.head.header("authorization") or "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise ApiError(status=401, message="You didn't provide an API key.", code="invalid_api_key")
+        if self._api_key is not None and not hmac.compare_digest(key.encode(), self._api_key.encode()):
+            raise ApiError(status=401, message="Incorrect API key provided.", code="invalid_api_key")
+
+    def _complete(self, request: HttpRequest) -> Exchange:
+        chat = parse_chat(request.body)
+        model = _find_model(chat.model)
+        _check_context(chat, model)
+        fault = self._find_fault(chat, request)
+        content = fault.content if fault is not None else None
+        cached_tokens = self._prompt_cache.look_up(model=model.name, prompt=chat.transcript)
+        completion = complete(chat, model=model, cached_tokens=cached_tokens, content=content)
+        reply = self._render(chat, completion, fault)
+        return self._bill(chat, completion, fault, reply if fault is None else misbehave(fault, reply))
+
+    def _find_fault(self, chat: ChatRequest, request: HttpRequest) -> Fault | None:
+        if carried := (chat.metadata or {}).get(SCRIPT_METADATA_KEY):
+            try:
+                script = parse_script(carried)
+            except ValueError as error:
+                raise ApiError(status=400, message=f"Invalid fault: {error}", param="metadata") from error
+            if script.matches(model=chat.model, body=""):
+                return script.fault
+        return self.faults.take(model=chat.model, body=request.body.decode(errors="replace"))
+
+    def _render(self, chat: ChatRequest, completion: Completion, fault: Fault | None) -> Reply:
+        usage = reported_usage(fault, completion.usage.as_wire())
+        headers = (
+            ("x-request-id", completion.id.replace("chatcmpl-", "req_")),
+            ("openai-version", "2020-10-01"),
+        )
+        first_token_ms = completion.model.first_token_ms / self._speed
+        per_token_ms = completion.model.per_token_ms / self._speed
+        if chat.stream:
+            usage = usage if chat.includes_usage else None
+            pieces = tuple(_frame_stream(completion, usage, per_token_ms))
+            return _stream_reply(pieces, headers=headers, delay_ms=first_token_ms)
+        reply = Reply.json(render_plain(completion, usage=usage), headers=headers)
+        return replace(reply, delay_ms=first_token_ms + per_token_ms * completion.usage.completion_tokens)
+
+    def _bill(self, chat: ChatRequest, completion: Completion, fault: Fault | None, reply: Reply) -> Exchange:
+        entry = self.ledger.open(
+            completion,
+            streamed=bool(chat.stream),
+            fault=None if fault is None else fault.kind,
+            billed=fault is None or fault.is_billed,
+        )
+
+        def close(ended: Ended) -> None:
+            self.ledger.close(entry.id, seen=ended.seen, ungenerated_tokens=ended.unsent_tokens)
+
+        return Exchange(reply=reply, on_end=close)
+
+
+def _find_model(name: str) -> VendorModel:
+    try:
+        return FLEET[name]
+    except KeyError:
+        raise ApiError(
+            status=404,
+            message=f"The model `{name}` does not exist or you do not have access to it.",
+            code="model_not_found",
+        ) from None
+
+
+def _describe_model(model: VendorModel) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": _MODELS_CREATED_AT, "owned_by": "sandbox"}
+
+
+def _check_context(chat: ChatRequest, model: VendorModel) -> None:
+    tokens = chat.count_prompt_tokens()
+    if tokens > model.context_limit_tokens:
+        raise ApiError(
+            status=400,
+            message=f"This model's maximum context length is {model.context_limit_tokens} tokens. However, "
+            f"your messages resulted in {tokens} tokens.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+
+
+def _frame_stream(
+    completion: Completion, usage: dict[str, Any] | None, per_token_ms: float
+) -> Iterator[Piece]:
+    for chunk in render_stream(completion, usage=usage):
+        yield Piece(
+            data=b"data: " + msgspec.json.encode(chunk.value) + b"\n\n",
+            delay_ms=per_token_ms * chunk.output_tokens,
+            output_tokens=chunk.output_tokens,
+        )
+    yield Piece(data=b"data: [DONE]\n\n")
+
+
+def _stream_reply(pieces: tuple[Piece, ...], *, headers: Headers, delay_ms: float) -> Reply:
+    return Reply(
+        headers=(
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-cache"),
+            *headers,
+        ),
+        pieces=pieces,
+        framing=Framing.CHUNKED,
+        delay_ms=delay_ms,
+    )
