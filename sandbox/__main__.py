@@ -7,13 +7,16 @@ import os
 import signal
 from collections.abc import Sequence
 
+import uvloop
+
 from sandbox.server import SandboxServer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve on the port asked for and say so in one line."""
     options = _parse(arguments)
-    asyncio.run(_serve(options))
+    run = uvloop.run if options.fast else asyncio.run
+    run(_serve(options))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -27,6 +30,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=float(os.environ.get("SANDBOX_SPEED", "1")),
         help="divides the models' latencies: 1 is life-like, inf has none (environment: SANDBOX_SPEED)",
     )
+    parser.add_argument("--fast", action="store_true", help="ready-made replies, for measurements")
     options = parser.parse_args(arguments)
     if not options.speed > 0 or math.isnan(options.speed):
         parser.error("--speed must be above zero")
@@ -38,7 +42,9 @@ async def _serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
-    server = SandboxServer(host=options.host, port=options.port, speed=options.speed, api_key=options.api_key)
+    server = SandboxServer(
+        host=options.host, port=options.port, speed=options.speed, api_key=options.api_key, fast=options.fast
+    )
     async with server:
         print(f"sandbox listening on {server.origin}", flush=True)  # noqa: T201 - whoever started the process waits for this line
         await stop.wait()

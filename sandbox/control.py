@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -12,6 +12,14 @@ from sandbox.vendor import Vendor
 from sandbox.wire import HttpRequest, Reply
 
 PREFIX = "/_control/"
+
+
+class Bill(Protocol):
+    """What the vendor would bill, in as much detail as it kept."""
+
+    def as_wire(self) -> dict[str, Any]: ...
+
+    def clear(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,14 +33,14 @@ class ConnectionCounts:
 class Control:
     """Answers the control endpoints of one vendor."""
 
-    def __init__(self, *, vendor: Vendor, connections: ConnectionCounts) -> None:
+    def __init__(self, *, vendor: Vendor, ledger: Bill, connections: ConnectionCounts) -> None:
         self._vendor = vendor
         self._routes: dict[tuple[str, str], Callable[[HttpRequest], Any]] = {
             ("POST", "faults"): self._add_script,
             ("GET", "faults"): lambda _request: vendor.faults.scripts,
             ("DELETE", "faults"): lambda _request: vendor.faults.clear(),
-            ("GET", "ledger"): lambda _request: vendor.ledger.as_wire(),
-            ("DELETE", "ledger"): lambda _request: vendor.ledger.clear(),
+            ("GET", "ledger"): lambda _request: ledger.as_wire(),
+            ("DELETE", "ledger"): lambda _request: ledger.clear(),
             ("GET", "requests"): lambda _request: vendor.journal.as_wire(),
             ("DELETE", "requests"): lambda _request: vendor.journal.clear(),
             ("GET", "connections"): lambda _request: asdict(connections),

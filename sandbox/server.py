@@ -7,6 +7,7 @@ from typing import Self
 
 from sandbox.connection import Connection
 from sandbox.control import PREFIX, ConnectionCounts, Control
+from sandbox.fast import FastConnection, FastLedger
 from sandbox.faults import Fault, Script, parse_fault
 from sandbox.ledger import RequestJournal, VendorLedger
 from sandbox.vendor import Exchange, Vendor
@@ -17,18 +18,31 @@ class SandboxServer:
     """A vendor on a port, for as long as the `async with` block runs.
 
     Port 0 takes a free one. The models have no latency unless `speed` gives them some: 1 is
-    life-like, 10 is ten times as fast.
+    life-like, 10 is ten times as fast. `fast` answers from templates, for measurements: no faults,
+    no key, and `fast_ledger` counts what `ledger` would have itemised.
     """
 
     def __init__(
-        self, *, port: int = 0, host: str = "127.0.0.1", speed: float = math.inf, api_key: str | None = None
+        self,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        speed: float = math.inf,
+        api_key: str | None = None,
+        fast: bool = False,
     ) -> None:
         self.host = host
         self.port = port
+        self.connections = ConnectionCounts()
+        self.fast_ledger = FastLedger()
+        self._fast = fast
         self._vendor = Vendor(speed=speed, api_key=api_key)
-        self._counts = ConnectionCounts()
-        self._control = Control(vendor=self._vendor, connections=self._counts)
-        self._connections: set[Connection] = set()
+        self._control = Control(
+            vendor=self._vendor,
+            ledger=self.fast_ledger if fast else self._vendor.ledger,
+            connections=self.connections,
+        )
+        self._open: set[Connection | FastConnection] = set()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -40,7 +54,7 @@ class SandboxServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.close()
-        await asyncio.gather(*(connection.stop() for connection in tuple(self._connections)))
+        await asyncio.gather(*(connection.stop() for connection in tuple(self._open)))
         await self._server.wait_closed()
 
     @property
@@ -61,10 +75,6 @@ class SandboxServer:
     def journal(self) -> RequestJournal:
         return self._vendor.journal
 
-    @property
-    def connections(self) -> ConnectionCounts:
-        return self._counts
-
     def script(
         self,
         fault: Fault | str,
@@ -84,16 +94,21 @@ class SandboxServer:
         """Heal everything."""
         self._vendor.faults.clear()
 
-    def _accept(self) -> Connection:
-        connection = Connection(handle=self._handle, on_lost=self._forget)
-        self._connections.add(connection)
-        self._counts.open += 1
-        self._counts.accepted += 1
+    def _accept(self) -> Connection | FastConnection:
+        connection = self._open_connection()
+        self._open.add(connection)
+        self.connections.open += 1
+        self.connections.accepted += 1
         return connection
 
-    def _forget(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        self._counts.open -= 1
+    def _open_connection(self) -> Connection | FastConnection:
+        if self._fast:
+            return FastConnection(ledger=self.fast_ledger, handle=self._handle, on_lost=self._forget)
+        return Connection(handle=self._handle, on_lost=self._forget)
+
+    def _forget(self, connection: Connection | FastConnection) -> None:
+        self._open.discard(connection)
+        self.connections.open -= 1
 
     def _handle(self, request: HttpRequest) -> Exchange:
         if request.path == "/healthz":

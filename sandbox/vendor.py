@@ -1,7 +1,7 @@
 """The vendor's API: one HTTP request in, one reply and its bill out. Performs no I/O."""
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,17 +105,13 @@ class Vendor:
 
     def _render(self, chat: ChatRequest, completion: Completion, fault: Fault | None) -> Reply:
         usage = reported_usage(fault, completion.usage.as_wire())
-        headers = (
-            ("x-request-id", completion.id.replace("chatcmpl-", "req_")),
-            ("openai-version", "2020-10-01"),
-        )
         first_token_ms = completion.model.first_token_ms / self._speed
         per_token_ms = completion.model.per_token_ms / self._speed
         if chat.stream:
             usage = usage if chat.includes_usage else None
-            pieces = tuple(_frame_stream(completion, usage, per_token_ms))
-            return _stream_reply(pieces, headers=headers, delay_ms=first_token_ms)
-        reply = Reply.json(render_plain(completion, usage=usage), headers=headers)
+            reply = render_events(completion, usage=usage, per_token_ms=per_token_ms)
+            return replace(reply, delay_ms=first_token_ms)
+        reply = Reply.json(render_plain(completion, usage=usage), headers=_headers(completion))
         return replace(reply, delay_ms=first_token_ms + per_token_ms * completion.usage.completion_tokens)
 
     def _bill(self, chat: ChatRequest, completion: Completion, fault: Fault | None, reply: Reply) -> Exchange:
@@ -159,26 +155,23 @@ def _check_context(chat: ChatRequest, model: VendorModel) -> None:
         )
 
 
-def _frame_stream(
-    completion: Completion, usage: dict[str, Any] | None, per_token_ms: float
-) -> Iterator[Piece]:
-    for chunk in render_stream(completion, usage=usage):
-        yield Piece(
+def render_events(completion: Completion, *, usage: dict[str, Any] | None, per_token_ms: float = 0) -> Reply:
+    """Return a completion as a stream of server-sent events, one piece each."""
+    events = [
+        Piece(
             data=b"data: " + msgspec.json.encode(chunk.value) + b"\n\n",
             delay_ms=per_token_ms * chunk.output_tokens,
             output_tokens=chunk.output_tokens,
         )
-    yield Piece(data=b"data: [DONE]\n\n")
-
-
-def _stream_reply(pieces: tuple[Piece, ...], *, headers: Headers, delay_ms: float) -> Reply:
+        for chunk in render_stream(completion, usage=usage)
+    ]
     return Reply(
-        headers=(
-            ("content-type", "text/event-stream; charset=utf-8"),
-            ("cache-control", "no-cache"),
-            *headers,
-        ),
-        pieces=pieces,
+        headers=(("content-type", "text/event-stream; charset=utf-8"), *_headers(completion)),
+        pieces=(*events, Piece(data=b"data: [DONE]\n\n")),
         framing=Framing.CHUNKED,
-        delay_ms=delay_ms,
     )
+
+
+def _headers(completion: Completion) -> Headers:
+    request_id = completion.id.replace("chatcmpl-", "req_")
+    return ("x-request-id", request_id), ("openai-version", "2020-10-01")
