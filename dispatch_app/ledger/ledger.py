@@ -1,0 +1,227 @@
+"""The ledger on PostgreSQL: one lane that begins, one that settles."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import psycopg
+
+from dispatch_app.execution.ports import (
+    AttemptRecord,
+    BeginVerdict,
+    BudgetKey,
+    DispatchOutcome,
+    DispatchRecord,
+    LedgerUnavailableError,
+    Settlement,
+    Verdict,
+)
+from dispatch_app.ledger.lane import GroupCommitLane, LaneUnavailableError
+from dispatch_app.snapshot.budget_usage import BudgetUsage
+from policies_app.routing.codes import AttemptState
+from policies_app.routing.types import Usage
+
+BEGIN_SQL = "SELECT ledger_begin(%s::jsonb, %s::jsonb, %s)::text"
+SETTLE_SQL = "SELECT ledger_settle(%s::jsonb, %s::jsonb)::text"
+
+BEGIN_QUEUE_LIMIT = 2_048
+SETTLE_QUEUE_LIMIT = 65_536
+BEGIN_PATIENCE_S = 0.25
+SETTLE_PATIENCE_S = 2.0
+ADMITTED = BeginVerdict(verdict=Verdict.ADMITTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginItem:
+    """One attempt that asks to be admitted."""
+
+    dispatch: DispatchRecord
+    attempt: AttemptRecord
+    budgets: tuple[BudgetKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishItem:
+    """One dispatch that ends without a further attempt."""
+
+    dispatch: DispatchRecord
+    outcome: DispatchOutcome
+
+
+class _BeginWire(msgspec.Struct):
+    dispatch: DispatchRecord
+    attempt: AttemptRecord
+    is_first: bool
+    slots: list[int]
+
+
+class _BeginAnswer(msgspec.Struct):
+    verdicts: list[tuple[str, int | None]]
+    used_nanos: list[int | None]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_begin = msgspec.json.Decoder(_BeginAnswer).decode
+_decode_settle = msgspec.json.Decoder(list[tuple[int, str, datetime, int]]).decode
+
+
+class PostgresLedger:
+    """Implements `dispatch_app.execution.ports.Ledger`; `budget_usage` is fed by every answer."""
+
+    def __init__(self, *, conninfo: str, budget_usage: BudgetUsage) -> None:
+        self.budget_usage = budget_usage
+        self._begins: GroupCommitLane[BeginItem, BeginVerdict | None] = GroupCommitLane(
+            name="begin",
+            conninfo=conninfo,
+            commit=self._commit_begins,
+            queue_limit=BEGIN_QUEUE_LIMIT,
+            patience_s=BEGIN_PATIENCE_S,
+            on_abandoned=self._void_abandoned,
+        )
+        self._settles: GroupCommitLane[Settlement | FinishItem, None] = GroupCommitLane(
+            name="settle",
+            conninfo=conninfo,
+            commit=self._commit_settles,
+            queue_limit=SETTLE_QUEUE_LIMIT,
+            patience_s=SETTLE_PATIENCE_S,
+        )
+
+    async def start(self) -> None:
+        """Open both lanes; returns at once, even while the database is away."""
+        await self._begins.start()
+        await self._settles.start()
+
+    async def stop(self) -> None:
+        """Settle what is queued and close the connections."""
+        await self._begins.stop(timeout_s=2.0)
+        await self._settles.stop(timeout_s=15.0)
+
+    @property
+    def queue_depths(self) -> dict[str, int]:
+        """Items that wait in each lane."""
+        return {"begin": self._begins.depth, "settle": self._settles.depth}
+
+    async def begin(
+        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+    ) -> BeginVerdict:
+        """See `dispatch_app.execution.ports.Ledger.begin`."""
+        try:
+            verdict = await self._begins.submit(
+                BeginItem(dispatch=dispatch, attempt=attempt, budgets=budgets)
+            )
+        except (LaneUnavailableError, psycopg.Error) as error:
+            raise LedgerUnavailableError from error
+        if verdict is None:
+            raise LedgerUnavailableError
+        return verdict
+
+    async def settle(self, *, settlement: Settlement) -> bool:
+        """See `dispatch_app.execution.ports.Ledger.settle`."""
+        return await self._settle(settlement)
+
+    async def finish(self, *, dispatch: DispatchRecord, outcome: DispatchOutcome) -> bool:
+        """See `dispatch_app.execution.ports.Ledger.finish`."""
+        return await self._settle(FinishItem(dispatch=dispatch, outcome=outcome))
+
+    async def _settle(self, item: Settlement | FinishItem) -> bool:
+        try:
+            await self._settles.submit(item)
+        except (LaneUnavailableError, psycopg.Error):
+            return False
+        return True
+
+    def _void_abandoned(self, item: BeginItem, verdict: BeginVerdict | None) -> None:
+        """Give back what was reserved for an attempt that nobody waits for any more: nothing of it was sent."""
+        if verdict is not None and verdict.verdict is Verdict.ADMITTED:
+            # Where even that is not accepted, the sweep charges the reservation: never too little.
+            with contextlib.suppress(LaneUnavailableError):
+                self._settles.submit(void_of(item.attempt)).add_done_callback(_take_exception)
+
+    async def _commit_begins(
+        self, connection: psycopg.AsyncConnection, items: Sequence[BeginItem], *, in_doubt: bool
+    ) -> Sequence[BeginVerdict | None]:
+        slots: dict[tuple[int, str, datetime], int] = {}
+        budgets: list[BudgetKey] = []
+        wire = [
+            _BeginWire(
+                item.dispatch,
+                item.attempt,
+                item.attempt.position == 1,
+                _slots_of(item.budgets, slots, budgets),
+            )
+            for item in items
+        ]
+        cursor = await connection.execute(
+            BEGIN_SQL, (_encode(budgets).decode(), _encode(wire).decode(), in_doubt)
+        )
+        answer = _decode_begin((await cursor.fetchone())[0])  # type: ignore[index]
+        for key, used_nanos in zip(slots, answer.used_nanos, strict=True):
+            if used_nanos is not None:
+                self.budget_usage.record(key, used_nanos)
+        return [_verdict_of(code, subject_id) for code, subject_id in answer.verdicts]
+
+    async def _commit_settles(
+        self, connection: psycopg.AsyncConnection, items: Sequence[Settlement | FinishItem], *, in_doubt: bool
+    ) -> Sequence[None]:
+        del in_doubt  # Settling passes over what is no longer open, so sending again is always safe.
+        settlements = [item for item in items if isinstance(item, Settlement)]
+        finishes = [item for item in items if isinstance(item, FinishItem)]
+        cursor = await connection.execute(
+            SETTLE_SQL, (_encode(settlements).decode(), _encode(finishes).decode())
+        )
+        for budget_id, subject, period_start, used_nanos in _decode_settle((await cursor.fetchone())[0]):  # type: ignore[index]
+            self.budget_usage.record((budget_id, subject, period_start), used_nanos)
+        return [None] * len(items)
+
+
+def void_of(attempt: AttemptRecord) -> Settlement:
+    """The settlement of an attempt of which provably nothing was sent."""
+    return Settlement(
+        attempt_id=attempt.id,
+        attempt_created_at=attempt.created_at,
+        state=AttemptState.VOIDED,
+        wire_status=None,
+        fault=None,
+        response_model="",
+        usage=Usage(),
+        cost_nanos=0,
+        estimated=False,
+        cold=False,
+        latency_ms=0,
+        first_byte_ms=None,
+        settled_at=attempt.created_at,
+        outcome=None,
+    )
+
+
+def _slots_of(
+    wanted: tuple[BudgetKey, ...], slots: dict[tuple[int, str, datetime], int], budgets: list[BudgetKey]
+) -> list[int]:
+    """Where each budget stands in the batch's list, counted from 1; new ones are added to it."""
+    found = []
+    for budget in wanted:
+        key = (budget.budget_id, budget.subject, budget.period_start)
+        slot = slots.get(key)
+        if slot is None:
+            budgets.append(budget)
+            slot = slots[key] = len(budgets)
+        found.append(slot)
+    return found
+
+
+def _verdict_of(code: str, subject_id: int | None) -> BeginVerdict | None:
+    """None where the attempt expired before its earlier verdict was known."""
+    if code in ("admitted", "known"):
+        return ADMITTED
+    if code == "expired":
+        return None
+    return BeginVerdict(verdict=Verdict(code), subject_id=subject_id)
+
+
+def _take_exception(answer: "asyncio.Future[None]") -> None:
+    """Mark a failure as seen: nobody waits for this answer."""
+    if not answer.cancelled():
+        answer.exception()
