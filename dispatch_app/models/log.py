@@ -9,8 +9,12 @@ class Dispatch(models.Model):
 
     id = models.UUIDField(primary_key=True)
     created_at = models.DateTimeField()
-    tenant = models.ForeignKey("policies_app.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
-    api_key = models.ForeignKey("policies_app.ApiKey", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    tenant = models.ForeignKey(
+        "policies_app.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    api_key = models.ForeignKey(
+        "policies_app.ApiKey", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
     end_user = models.TextField()
     task = models.TextField()
     tags = models.JSONField()
@@ -21,7 +25,9 @@ class Dispatch(models.Model):
     policy_version = models.IntegerField()
     rule = models.TextField()
     strategy = models.TextField()
-    reason = models.JSONField(help_text="`words`, `failed` (condition kinds of the rules passed over) and `dropped`.")
+    reason = models.JSONField(
+        help_text="`words`, `failed` (condition kinds of the rules passed over) and `dropped`."
+    )
     stream = models.BooleanField()
     status = models.TextField()
     error_code = models.TextField()
@@ -63,14 +69,20 @@ class Attempt(models.Model):
     created_at = models.DateTimeField()
     dispatch_id = models.UUIDField()
     dispatch_created_at = models.DateTimeField()
-    tenant = models.ForeignKey("policies_app.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    tenant = models.ForeignKey(
+        "policies_app.Tenant", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
     position = models.SmallIntegerField()
     role = models.TextField()
-    model = models.ForeignKey("policies_app.Model", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    model = models.ForeignKey(
+        "policies_app.Model", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
     provider = models.ForeignKey(
         "policies_app.Provider", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
-    price = models.ForeignKey("policies_app.Price", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    price = models.ForeignKey(
+        "policies_app.Price", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
     reserved_nanos = models.BigIntegerField()
     balance_ids = ArrayField(models.BigIntegerField())
     expires_at = models.DateTimeField()

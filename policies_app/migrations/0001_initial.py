@@ -11,318 +11,1076 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Model',
+            name="Model",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(help_text='What policies and logs call it.', max_length=128, unique=True)),
-                ('wire_name', models.CharField(help_text='What the provider calls it.', max_length=200)),
-                ('tier', models.CharField(choices=[('small', 'Small'), ('mid', 'Mid'), ('frontier', 'Frontier')], help_text='A downgrading budget caps the tier.', max_length=16)),
-                ('capabilities', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('tools', 'Tools'), ('json_schema', 'Json schema'), ('vision', 'Vision'), ('streaming', 'Streaming'), ('logprobs', 'Logprobs')], max_length=32), blank=True, default=list, help_text='A request that needs what is not ticked never goes there.', size=None)),
-                ('context_window_tokens', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_output_tokens', models.PositiveIntegerField(help_text='Most that one reply can hold; also the limit sent when the caller sets none.', validators=[django.core.validators.MinValueValidator(1)])),
-                ('image_tokens_bound', models.PositiveIntegerField(default=50000, help_text='Most input tokens that one image can count as; used to reserve money.')),
-                ('cold_after_s', models.PositiveIntegerField(blank=True, help_text='Idle seconds after which it must warm up again; empty for never.', null=True)),
-                ('cold_penalty_ms', models.PositiveIntegerField(default=0, help_text='What a cold start adds to its first byte.')),
-                ('enabled', models.BooleanField(default=True, help_text='Off: it leaves every plan.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.SlugField(
+                        help_text="What policies and logs call it.", max_length=128, unique=True
+                    ),
+                ),
+                ("wire_name", models.CharField(help_text="What the provider calls it.", max_length=200)),
+                (
+                    "tier",
+                    models.CharField(
+                        choices=[("small", "Small"), ("mid", "Mid"), ("frontier", "Frontier")],
+                        help_text="A downgrading budget caps the tier.",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "capabilities",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("tools", "Tools"),
+                                ("json_schema", "Json schema"),
+                                ("vision", "Vision"),
+                                ("streaming", "Streaming"),
+                                ("logprobs", "Logprobs"),
+                            ],
+                            max_length=32,
+                        ),
+                        blank=True,
+                        default=list,
+                        help_text="A request that needs what is not ticked never goes there.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "context_window_tokens",
+                    models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)]),
+                ),
+                (
+                    "max_output_tokens",
+                    models.PositiveIntegerField(
+                        help_text="Most that one reply can hold; also the limit sent when the caller sets none.",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "image_tokens_bound",
+                    models.PositiveIntegerField(
+                        default=50000,
+                        help_text="Most input tokens that one image can count as; used to reserve money.",
+                    ),
+                ),
+                (
+                    "cold_after_s",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Idle seconds after which it must warm up again; empty for never.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "cold_penalty_ms",
+                    models.PositiveIntegerField(
+                        default=0, help_text="What a cold start adds to its first byte."
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="Off: it leaves every plan.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
         ),
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(help_text='Short name, shown on every dispatch.', max_length=64, unique=True)),
-                ('wire_format', models.CharField(choices=[('openai_chat', 'Openai chat')], default=policies_app.routing.codes.WireFormat['OPENAI_CHAT'], help_text='Protocol that it speaks.', max_length=32)),
-                ('base_url', models.URLField(help_text='Up to and including the version, e.g. https://api.openai.com/v1. No key, query or user in it.', max_length=500)),
-                ('allow_private_network', models.BooleanField(default=False, help_text='Allow http and private, loopback or link-local addresses: for servers of your own only.')),
-                ('enabled', models.BooleanField(default=True, help_text='Off: its models leave every plan.')),
-                ('connect_timeout_ms', models.PositiveIntegerField(default=2000, validators=[django.core.validators.MinValueValidator(1)])),
-                ('first_byte_timeout_ms', models.PositiveIntegerField(default=30000, help_text="From the request's last byte to the reply's first.", validators=[django.core.validators.MinValueValidator(1)])),
-                ('idle_timeout_ms', models.PositiveIntegerField(default=30000, help_text='Longest silence between two parts of a reply.', validators=[django.core.validators.MinValueValidator(1)])),
-                ('bills_server_errors', models.BooleanField(default=False, help_text='On: a 5xx is charged at the worst case, because the vendor may bill it.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.SlugField(
+                        help_text="Short name, shown on every dispatch.", max_length=64, unique=True
+                    ),
+                ),
+                (
+                    "wire_format",
+                    models.CharField(
+                        choices=[("openai_chat", "Openai chat")],
+                        default=policies_app.routing.codes.WireFormat["OPENAI_CHAT"],
+                        help_text="Protocol that it speaks.",
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "base_url",
+                    models.URLField(
+                        help_text="Up to and including the version, e.g. https://api.openai.com/v1. No key, query or user in it.",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "allow_private_network",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Allow http and private, loopback or link-local addresses: for servers of your own only.",
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="Off: its models leave every plan.")),
+                (
+                    "connect_timeout_ms",
+                    models.PositiveIntegerField(
+                        default=2000, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "first_byte_timeout_ms",
+                    models.PositiveIntegerField(
+                        default=30000,
+                        help_text="From the request's last byte to the reply's first.",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "idle_timeout_ms",
+                    models.PositiveIntegerField(
+                        default=30000,
+                        help_text="Longest silence between two parts of a reply.",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "bills_server_errors",
+                    models.BooleanField(
+                        default=False,
+                        help_text="On: a 5xx is charged at the worst case, because the vendor may bill it.",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
         ),
         migrations.CreateModel(
-            name='Tenant',
+            name="Tenant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=64, unique=True)),
-                ('display_name', models.CharField(blank=True, max_length=200)),
-                ('time_zone', models.CharField(default='UTC', help_text="Its budgets' days and months begin here.", max_length=64, validators=[policies_app.models.tenants.validate_time_zone])),
-                ('enabled', models.BooleanField(default=True, help_text='Off: all of its keys are refused.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=64, unique=True)),
+                ("display_name", models.CharField(blank=True, max_length=200)),
+                (
+                    "time_zone",
+                    models.CharField(
+                        default="UTC",
+                        help_text="Its budgets' days and months begin here.",
+                        max_length=64,
+                        validators=[policies_app.models.tenants.validate_time_zone],
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="Off: all of its keys are refused.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
         ),
         migrations.CreateModel(
-            name='Policy',
+            name="Policy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(help_text='What clients put in “model”, e.g. auto.', max_length=64, unique=True)),
-                ('description', models.CharField(blank=True, max_length=500)),
-                ('enabled', models.BooleanField(default=True, help_text='Off: clients get “model not found”.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('baseline_model', models.ForeignKey(blank=True, help_text='Savings are measured against sending everything here.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='baseline_of', to='policies_app.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.SlugField(
+                        help_text="What clients put in “model”, e.g. auto.", max_length=64, unique=True
+                    ),
+                ),
+                ("description", models.CharField(blank=True, max_length=500)),
+                (
+                    "enabled",
+                    models.BooleanField(default=True, help_text="Off: clients get “model not found”."),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "baseline_model",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Savings are measured against sending everything here.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="baseline_of",
+                        to="policies_app.model",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'policies',
-                'permissions': (('publish_policy', 'Can publish and roll back policies'),),
+                "verbose_name_plural": "policies",
+                "permissions": (("publish_policy", "Can publish and roll back policies"),),
             },
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('label', models.CharField(help_text='Which service uses it.', max_length=64)),
-                ('public_id', models.CharField(editable=False, max_length=10, unique=True)),
-                ('secret_hmac', models.BinaryField()),
-                ('may_call_models', models.BooleanField(default=False, help_text='May name a model instead of a policy, and so bypass routing (never budgets).')),
-                ('may_explain_drafts', models.BooleanField(default=False, help_text='May ask /v1/explain about unpublished drafts.')),
-                ('enabled', models.BooleanField(default=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('policies', models.ManyToManyField(blank=True, help_text='Policies it may use; none chosen means all.', related_name='api_keys', to='policies_app.policy')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to='policies_app.tenant')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("label", models.CharField(help_text="Which service uses it.", max_length=64)),
+                ("public_id", models.CharField(editable=False, max_length=10, unique=True)),
+                ("secret_hmac", models.BinaryField()),
+                (
+                    "may_call_models",
+                    models.BooleanField(
+                        default=False,
+                        help_text="May name a model instead of a policy, and so bypass routing (never budgets).",
+                    ),
+                ),
+                (
+                    "may_explain_drafts",
+                    models.BooleanField(
+                        default=False, help_text="May ask /v1/explain about unpublished drafts."
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "policies",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Policies it may use; none chosen means all.",
+                        related_name="api_keys",
+                        to="policies_app.policy",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_keys",
+                        to="policies_app.tenant",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PolicyVersion',
+            name="PolicyVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('document', models.JSONField()),
-                ('content_hash', models.CharField(help_text='SHA-256 of the canonical document.', max_length=64)),
-                ('schema_version', models.PositiveSmallIntegerField()),
-                ('note', models.CharField(blank=True, max_length=500)),
-                ('author_name', models.CharField(max_length=150)),
-                ('published_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='policies_app.policy')),
-                ('rolled_back_to', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='policies_app.policyversion')),
-            ],
-        ),
-        migrations.AddField(
-            model_name='policy',
-            name='live_version',
-            field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='live_for', to='policies_app.policyversion'),
-        ),
-        migrations.CreateModel(
-            name='Price',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('effective_from', models.DateTimeField(default=django.utils.timezone.now)),
-                ('input_nanos', models.PositiveBigIntegerField()),
-                ('cached_input_nanos', models.PositiveBigIntegerField(help_text="Input tokens read from the vendor's cache.")),
-                ('cache_write_nanos', models.PositiveBigIntegerField(help_text="Input tokens written to the vendor's cache.")),
-                ('output_nanos', models.PositiveBigIntegerField()),
-                ('reasoning_nanos', models.PositiveBigIntegerField(help_text='Hidden reasoning tokens; usually the output price.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='policies_app.model')),
-            ],
-        ),
-        migrations.AddField(
-            model_name='model',
-            name='provider',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='models', to='policies_app.provider'),
-        ),
-        migrations.CreateModel(
-            name='Credential',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('label', models.CharField(max_length=64)),
-                ('environment_variable', models.CharField(blank=True, help_text='Read the secret from this variable of the web processes instead.', max_length=128)),
-                ('sealed_secret', models.BinaryField(null=True)),
-                ('last_four', models.CharField(blank=True, editable=False, max_length=4)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('provider', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='credentials', to='policies_app.provider')),
-            ],
-        ),
-        migrations.CreateModel(
-            name='Rule',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField(default=0, help_text='Rules are tried in this order.')),
-                ('name', models.SlugField(help_text='Shown as the reason of every dispatch that it routes.', max_length=64)),
-                ('is_default', models.BooleanField(default=False, help_text='Takes whatever no other rule took. Every policy needs exactly one; it has no conditions.')),
-                ('enabled', models.BooleanField(default=True)),
-                ('tasks', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), blank=True, default=list, help_text='Task is one of these.', size=None)),
-                ('end_users', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=255), blank=True, default=list, help_text='End user is one of these.', size=None)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=300), blank=True, default=list, help_text='Tags as key=value. Several values of one key: any of them; several keys: all of them.', size=None)),
-                ('input_tokens_min', models.PositiveIntegerField(blank=True, help_text='Estimated input tokens, at least.', null=True)),
-                ('input_tokens_max', models.PositiveIntegerField(blank=True, help_text='Estimated input tokens, at most.', null=True)),
-                ('output_tokens_min', models.PositiveIntegerField(blank=True, help_text='Requested output limit, at least.', null=True)),
-                ('output_tokens_max', models.PositiveIntegerField(blank=True, help_text='Requested output limit, at most.', null=True)),
-                ('needs', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('tools', 'Tools'), ('json_schema', 'Json schema'), ('vision', 'Vision'), ('streaming', 'Streaming'), ('logprobs', 'Logprobs')], max_length=32), blank=True, default=list, help_text='The request needs all of these.', size=None)),
-                ('budget_scope', models.CharField(blank=True, choices=[('tenant', 'Tenant'), ('end_user', 'End user'), ('api_key', 'Api key'), ('policy', 'Policy')], help_text='Which budget the next field looks at.', max_length=16)),
-                ('budget_used_pct_min', models.PositiveSmallIntegerField(blank=True, help_text='That budget is used up to at least this many percent.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)])),
-                ('strategy', models.CharField(choices=[('single', 'Single'), ('failover', 'Failover')], default=policies_app.routing.codes.Strategy['FAILOVER'], max_length=16)),
-                ('deadline_ms', models.PositiveIntegerField(default=60000, help_text='For the whole dispatch, all attempts together.', validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_attempts', models.PositiveSmallIntegerField(default=3, help_text='Upstream calls at most.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10)])),
-                ('allow_dearer_fallback', models.BooleanField(default=False, help_text='Allow steps that cost more than the first one. Without it, publishing refuses them.')),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='policies_app.policy')),
-                ('tenants', models.ManyToManyField(blank=True, help_text='Tenant is one of these.', related_name='+', to='policies_app.tenant')),
-            ],
-        ),
-        migrations.CreateModel(
-            name='Step',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField(default=0, help_text='Steps are tried in this order.')),
-                ('timeout_ms', models.PositiveIntegerField(blank=True, help_text="For one attempt here; empty: the rule's deadline.", null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_output_tokens', models.PositiveIntegerField(blank=True, help_text="Lower the output limit here; empty: the model's.", null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='steps', to='policies_app.model')),
-                ('rule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='policies_app.rule')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("document", models.JSONField()),
+                (
+                    "content_hash",
+                    models.CharField(help_text="SHA-256 of the canonical document.", max_length=64),
+                ),
+                ("schema_version", models.PositiveSmallIntegerField()),
+                ("note", models.CharField(blank=True, max_length=500)),
+                ("author_name", models.CharField(max_length=150)),
+                ("published_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="policies_app.policy",
+                    ),
+                ),
+                (
+                    "rolled_back_to",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="policies_app.policyversion",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='policy',
-            name='tenant',
-            field=models.ForeignKey(blank=True, help_text='Empty: for every tenant.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='policies', to='policies_app.tenant'),
+            model_name="policy",
+            name="live_version",
+            field=models.ForeignKey(
+                blank=True,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="live_for",
+                to="policies_app.policyversion",
+            ),
         ),
         migrations.CreateModel(
-            name='KillSwitch',
+            name="Price",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.CharField(choices=[('everything', 'Everything'), ('provider', 'Provider'), ('model', 'Model'), ('policy', 'Policy'), ('rule', 'Rule'), ('tenant', 'Tenant'), ('api_key', 'Api key'), ('end_user', 'End user')], max_length=16)),
-                ('rule_name', models.CharField(blank=True, help_text='With scope rule: the rule of the policy above.', max_length=64)),
-                ('end_user', models.CharField(blank=True, help_text='With scope end user: of the tenant above.', max_length=255)),
-                ('reason', models.CharField(help_text='Why. Shown to whoever meets the switch.', max_length=500)),
-                ('author_name', models.CharField(editable=False, max_length=150)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('expires_at', models.DateTimeField(blank=True, help_text='Lifts itself then; empty: until lifted.', null=True)),
-                ('lifted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('lifted_by_name', models.CharField(blank=True, editable=False, max_length=150)),
-                ('api_key', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='policies_app.apikey')),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='policies_app.model')),
-                ('policy', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='policies_app.policy')),
-                ('provider', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='policies_app.provider')),
-                ('tenant', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='policies_app.tenant')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("effective_from", models.DateTimeField(default=django.utils.timezone.now)),
+                ("input_nanos", models.PositiveBigIntegerField()),
+                (
+                    "cached_input_nanos",
+                    models.PositiveBigIntegerField(help_text="Input tokens read from the vendor's cache."),
+                ),
+                (
+                    "cache_write_nanos",
+                    models.PositiveBigIntegerField(help_text="Input tokens written to the vendor's cache."),
+                ),
+                ("output_nanos", models.PositiveBigIntegerField()),
+                (
+                    "reasoning_nanos",
+                    models.PositiveBigIntegerField(
+                        help_text="Hidden reasoning tokens; usually the output price."
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prices",
+                        to="policies_app.model",
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddField(
+            model_name="model",
+            name="provider",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="models", to="policies_app.provider"
+            ),
+        ),
+        migrations.CreateModel(
+            name="Credential",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("label", models.CharField(max_length=64)),
+                (
+                    "environment_variable",
+                    models.CharField(
+                        blank=True,
+                        help_text="Read the secret from this variable of the web processes instead.",
+                        max_length=128,
+                    ),
+                ),
+                ("sealed_secret", models.BinaryField(null=True)),
+                ("last_four", models.CharField(blank=True, editable=False, max_length=4)),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="credentials",
+                        to="policies_app.provider",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Rule",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(default=0, help_text="Rules are tried in this order."),
+                ),
+                (
+                    "name",
+                    models.SlugField(
+                        help_text="Shown as the reason of every dispatch that it routes.", max_length=64
+                    ),
+                ),
+                (
+                    "is_default",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Takes whatever no other rule took. Every policy needs exactly one; it has no conditions.",
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                (
+                    "tasks",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=64),
+                        blank=True,
+                        default=list,
+                        help_text="Task is one of these.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "end_users",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=255),
+                        blank=True,
+                        default=list,
+                        help_text="End user is one of these.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=300),
+                        blank=True,
+                        default=list,
+                        help_text="Tags as key=value. Several values of one key: any of them; several keys: all of them.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "input_tokens_min",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Estimated input tokens, at least.", null=True
+                    ),
+                ),
+                (
+                    "input_tokens_max",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Estimated input tokens, at most.", null=True
+                    ),
+                ),
+                (
+                    "output_tokens_min",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Requested output limit, at least.", null=True
+                    ),
+                ),
+                (
+                    "output_tokens_max",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Requested output limit, at most.", null=True
+                    ),
+                ),
+                (
+                    "needs",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("tools", "Tools"),
+                                ("json_schema", "Json schema"),
+                                ("vision", "Vision"),
+                                ("streaming", "Streaming"),
+                                ("logprobs", "Logprobs"),
+                            ],
+                            max_length=32,
+                        ),
+                        blank=True,
+                        default=list,
+                        help_text="The request needs all of these.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "budget_scope",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("tenant", "Tenant"),
+                            ("end_user", "End user"),
+                            ("api_key", "Api key"),
+                            ("policy", "Policy"),
+                        ],
+                        help_text="Which budget the next field looks at.",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "budget_used_pct_min",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="That budget is used up to at least this many percent.",
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(1000),
+                        ],
+                    ),
+                ),
+                (
+                    "strategy",
+                    models.CharField(
+                        choices=[("single", "Single"), ("failover", "Failover")],
+                        default=policies_app.routing.codes.Strategy["FAILOVER"],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "deadline_ms",
+                    models.PositiveIntegerField(
+                        default=60000,
+                        help_text="For the whole dispatch, all attempts together.",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "max_attempts",
+                    models.PositiveSmallIntegerField(
+                        default=3,
+                        help_text="Upstream calls at most.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(10),
+                        ],
+                    ),
+                ),
+                (
+                    "allow_dearer_fallback",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Allow steps that cost more than the first one. Without it, publishing refuses them.",
+                    ),
+                ),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rules",
+                        to="policies_app.policy",
+                    ),
+                ),
+                (
+                    "tenants",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Tenant is one of these.",
+                        related_name="+",
+                        to="policies_app.tenant",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Step",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(default=0, help_text="Steps are tried in this order."),
+                ),
+                (
+                    "timeout_ms",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="For one attempt here; empty: the rule's deadline.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "max_output_tokens",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Lower the output limit here; empty: the model's.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="steps",
+                        to="policies_app.model",
+                    ),
+                ),
+                (
+                    "rule",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="steps",
+                        to="policies_app.rule",
+                    ),
+                ),
+            ],
+        ),
+        migrations.AddField(
+            model_name="policy",
+            name="tenant",
+            field=models.ForeignKey(
+                blank=True,
+                help_text="Empty: for every tenant.",
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="policies",
+                to="policies_app.tenant",
+            ),
+        ),
+        migrations.CreateModel(
+            name="KillSwitch",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[
+                            ("everything", "Everything"),
+                            ("provider", "Provider"),
+                            ("model", "Model"),
+                            ("policy", "Policy"),
+                            ("rule", "Rule"),
+                            ("tenant", "Tenant"),
+                            ("api_key", "Api key"),
+                            ("end_user", "End user"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "rule_name",
+                    models.CharField(
+                        blank=True, help_text="With scope rule: the rule of the policy above.", max_length=64
+                    ),
+                ),
+                (
+                    "end_user",
+                    models.CharField(
+                        blank=True, help_text="With scope end user: of the tenant above.", max_length=255
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(help_text="Why. Shown to whoever meets the switch.", max_length=500),
+                ),
+                ("author_name", models.CharField(editable=False, max_length=150)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "expires_at",
+                    models.DateTimeField(
+                        blank=True, help_text="Lifts itself then; empty: until lifted.", null=True
+                    ),
+                ),
+                ("lifted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("lifted_by_name", models.CharField(blank=True, editable=False, max_length=150)),
+                (
+                    "api_key",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="policies_app.apikey",
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="policies_app.model",
+                    ),
+                ),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="policies_app.policy",
+                    ),
+                ),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="policies_app.provider",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="policies_app.tenant",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'kill switches',
-                'permissions': (('operate_kill_switch', 'Can throw and lift kill switches'),),
+                "verbose_name_plural": "kill switches",
+                "permissions": (("operate_kill_switch", "Can throw and lift kill switches"),),
             },
         ),
         migrations.CreateModel(
-            name='Budget',
+            name="Budget",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100)),
-                ('scope', models.CharField(choices=[('tenant', 'Tenant'), ('end_user', 'End user'), ('api_key', 'Api key'), ('policy', 'Policy')], default=policies_app.routing.codes.BudgetScope['TENANT'], max_length=16)),
-                ('end_user', models.CharField(blank=True, help_text='Empty, with scope end user: each one separately.', max_length=255)),
-                ('period', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day'), ('week', 'Week'), ('month', 'Month'), ('lifetime', 'Lifetime')], default=policies_app.routing.codes.BudgetPeriod['MONTH'], max_length=16)),
-                ('limit_nanos', models.BigIntegerField(help_text='Nano-dollars: 1 USD is 1,000,000,000.', validators=[django.core.validators.MinValueValidator(0)])),
-                ('action', models.CharField(choices=[('reject', 'Reject'), ('downgrade', 'Downgrade'), ('alert', 'Alert')], default=policies_app.routing.codes.BudgetAction['REJECT'], help_text='Reject: refuse what does not fit. Downgrade: smaller models from the threshold on, then refuse. Alert: never refuse.', max_length=16)),
-                ('downgrade_at_pct', models.PositiveSmallIntegerField(default=80, help_text='Downgrade from this much use on.', validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(100)])),
-                ('downgrade_to_tier', models.CharField(choices=[('small', 'Small'), ('mid', 'Mid'), ('frontier', 'Frontier')], default=policies_app.routing.codes.Tier['SMALL'], help_text='The highest tier allowed then.', max_length=16)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('api_key', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='policies_app.apikey')),
-                ('policy', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='policies_app.policy')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='budgets', to='policies_app.tenant')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[
+                            ("tenant", "Tenant"),
+                            ("end_user", "End user"),
+                            ("api_key", "Api key"),
+                            ("policy", "Policy"),
+                        ],
+                        default=policies_app.routing.codes.BudgetScope["TENANT"],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "end_user",
+                    models.CharField(
+                        blank=True,
+                        help_text="Empty, with scope end user: each one separately.",
+                        max_length=255,
+                    ),
+                ),
+                (
+                    "period",
+                    models.CharField(
+                        choices=[
+                            ("hour", "Hour"),
+                            ("day", "Day"),
+                            ("week", "Week"),
+                            ("month", "Month"),
+                            ("lifetime", "Lifetime"),
+                        ],
+                        default=policies_app.routing.codes.BudgetPeriod["MONTH"],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "limit_nanos",
+                    models.BigIntegerField(
+                        help_text="Nano-dollars: 1 USD is 1,000,000,000.",
+                        validators=[django.core.validators.MinValueValidator(0)],
+                    ),
+                ),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[("reject", "Reject"), ("downgrade", "Downgrade"), ("alert", "Alert")],
+                        default=policies_app.routing.codes.BudgetAction["REJECT"],
+                        help_text="Reject: refuse what does not fit. Downgrade: smaller models from the threshold on, then refuse. Alert: never refuse.",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "downgrade_at_pct",
+                    models.PositiveSmallIntegerField(
+                        default=80,
+                        help_text="Downgrade from this much use on.",
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(100),
+                        ],
+                    ),
+                ),
+                (
+                    "downgrade_to_tier",
+                    models.CharField(
+                        choices=[("small", "Small"), ("mid", "Mid"), ("frontier", "Frontier")],
+                        default=policies_app.routing.codes.Tier["SMALL"],
+                        help_text="The highest tier allowed then.",
+                        max_length=16,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "api_key",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="budgets",
+                        to="policies_app.apikey",
+                    ),
+                ),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="budgets",
+                        to="policies_app.policy",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="budgets",
+                        to="policies_app.tenant",
+                    ),
+                ),
             ],
             options={
-                'permissions': (('change_budget_limit', 'Can change the limit of a budget'),),
+                "permissions": (("change_budget_limit", "Can change the limit of a budget"),),
             },
         ),
         migrations.AddConstraint(
-            model_name='policyversion',
-            constraint=models.UniqueConstraint(fields=('policy', 'number'), name='policy_version_number_unique'),
+            model_name="policyversion",
+            constraint=models.UniqueConstraint(
+                fields=("policy", "number"), name="policy_version_number_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='price',
-            constraint=models.UniqueConstraint(fields=('model', 'effective_from'), name='price_one_per_instant', violation_error_message='This model already has a price from that instant on.'),
+            model_name="price",
+            constraint=models.UniqueConstraint(
+                fields=("model", "effective_from"),
+                name="price_one_per_instant",
+                violation_error_message="This model already has a price from that instant on.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='model',
-            constraint=models.CheckConstraint(condition=models.Q(('context_window_tokens__gt', 0)), name='model_context_window_positive'),
+            model_name="model",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("context_window_tokens__gt", 0)), name="model_context_window_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='model',
-            constraint=models.CheckConstraint(condition=models.Q(('max_output_tokens__gt', 0)), name='model_max_output_positive'),
+            model_name="model",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("max_output_tokens__gt", 0)), name="model_max_output_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='model',
-            constraint=models.CheckConstraint(condition=models.Q(('max_output_tokens__lte', models.F('context_window_tokens'))), name='model_output_fits_context', violation_error_message='The output limit cannot exceed the context window.'),
+            model_name="model",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("max_output_tokens__lte", models.F("context_window_tokens"))),
+                name="model_output_fits_context",
+                violation_error_message="The output limit cannot exceed the context window.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='model',
-            constraint=models.CheckConstraint(condition=models.Q(('tier__in', ['small', 'mid', 'frontier'])), name='model_tier_known'),
+            model_name="model",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("tier__in", ["small", "mid", "frontier"])), name="model_tier_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='credential',
-            constraint=models.UniqueConstraint(fields=('provider', 'label'), name='credential_label_unique'),
+            model_name="credential",
+            constraint=models.UniqueConstraint(fields=("provider", "label"), name="credential_label_unique"),
         ),
         migrations.AddConstraint(
-            model_name='step',
-            constraint=models.UniqueConstraint(deferrable=django.db.models.constraints.Deferrable['DEFERRED'], fields=('rule', 'position'), name='step_position_unique'),
+            model_name="step",
+            constraint=models.UniqueConstraint(
+                deferrable=django.db.models.constraints.Deferrable["DEFERRED"],
+                fields=("rule", "position"),
+                name="step_position_unique",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.UniqueConstraint(deferrable=django.db.models.constraints.Deferrable['DEFERRED'], fields=('policy', 'position'), name='rule_position_unique'),
+            model_name="rule",
+            constraint=models.UniqueConstraint(
+                deferrable=django.db.models.constraints.Deferrable["DEFERRED"],
+                fields=("policy", "position"),
+                name="rule_position_unique",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.UniqueConstraint(fields=('policy', 'name'), name='rule_name_unique'),
+            model_name="rule",
+            constraint=models.UniqueConstraint(fields=("policy", "name"), name="rule_name_unique"),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('policy',), name='rule_one_default', violation_error_message='This policy already has a default rule.'),
+            model_name="rule",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_default", True)),
+                fields=("policy",),
+                name="rule_one_default",
+                violation_error_message="This policy already has a default rule.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.CheckConstraint(condition=models.Q(('input_tokens_min__isnull', True), ('input_tokens_max__isnull', True), ('input_tokens_min__lte', models.F('input_tokens_max')), _connector='OR'), name='rule_input_range_ordered', violation_error_message='The least number of input tokens exceeds the most.'),
+            model_name="rule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("input_tokens_min__isnull", True),
+                    ("input_tokens_max__isnull", True),
+                    ("input_tokens_min__lte", models.F("input_tokens_max")),
+                    _connector="OR",
+                ),
+                name="rule_input_range_ordered",
+                violation_error_message="The least number of input tokens exceeds the most.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.CheckConstraint(condition=models.Q(('output_tokens_min__isnull', True), ('output_tokens_max__isnull', True), ('output_tokens_min__lte', models.F('output_tokens_max')), _connector='OR'), name='rule_output_range_ordered', violation_error_message='The least number of output tokens exceeds the most.'),
+            model_name="rule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("output_tokens_min__isnull", True),
+                    ("output_tokens_max__isnull", True),
+                    ("output_tokens_min__lte", models.F("output_tokens_max")),
+                    _connector="OR",
+                ),
+                name="rule_output_range_ordered",
+                violation_error_message="The least number of output tokens exceeds the most.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('budget_scope', ''), ('budget_used_pct_min__isnull', True)), models.Q(models.Q(('budget_scope', ''), _negated=True), ('budget_used_pct_min__isnull', False)), _connector='OR'), name='rule_budget_condition_whole', violation_error_message='A budget condition needs both the scope and the percentage.'),
+            model_name="rule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("budget_scope", ""), ("budget_used_pct_min__isnull", True)),
+                    models.Q(
+                        models.Q(("budget_scope", ""), _negated=True), ("budget_used_pct_min__isnull", False)
+                    ),
+                    _connector="OR",
+                ),
+                name="rule_budget_condition_whole",
+                violation_error_message="A budget condition needs both the scope and the percentage.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.CheckConstraint(condition=models.Q(('max_attempts__gte', 1)), name='rule_max_attempts_positive'),
+            model_name="rule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("max_attempts__gte", 1)), name="rule_max_attempts_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.CheckConstraint(condition=models.Q(('deadline_ms__gte', 1)), name='rule_deadline_positive'),
+            model_name="rule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("deadline_ms__gte", 1)), name="rule_deadline_positive"
+            ),
         ),
         migrations.AddIndex(
-            model_name='killswitch',
-            index=models.Index(condition=models.Q(('lifted_at__isnull', True)), fields=['scope'], name='kill_switch_not_lifted'),
+            model_name="killswitch",
+            index=models.Index(
+                condition=models.Q(("lifted_at__isnull", True)),
+                fields=["scope"],
+                name="kill_switch_not_lifted",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='killswitch',
-            constraint=models.CheckConstraint(condition=models.Q(('reason', ''), _negated=True), name='kill_switch_has_reason'),
+            model_name="killswitch",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("reason", ""), _negated=True), name="kill_switch_has_reason"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='killswitch',
-            constraint=models.CheckConstraint(condition=models.Q(('scope', policies_app.routing.codes.KillScope['EVERYTHING']), models.Q(('provider__isnull', False), ('scope', policies_app.routing.codes.KillScope['PROVIDER'])), models.Q(('model__isnull', False), ('scope', policies_app.routing.codes.KillScope['MODEL'])), models.Q(('policy__isnull', False), ('scope', policies_app.routing.codes.KillScope['POLICY'])), models.Q(('policy__isnull', False), ('scope', policies_app.routing.codes.KillScope['RULE']), models.Q(('rule_name', ''), _negated=True)), models.Q(('scope', policies_app.routing.codes.KillScope['TENANT']), ('tenant__isnull', False)), models.Q(('api_key__isnull', False), ('scope', policies_app.routing.codes.KillScope['API_KEY'])), models.Q(('scope', policies_app.routing.codes.KillScope['END_USER']), ('tenant__isnull', False), models.Q(('end_user', ''), _negated=True)), _connector='OR'), name='kill_switch_scope_names_its_subject', violation_error_message='Name the subject that the scope asks for.'),
+            model_name="killswitch",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("scope", policies_app.routing.codes.KillScope["EVERYTHING"]),
+                    models.Q(
+                        ("provider__isnull", False),
+                        ("scope", policies_app.routing.codes.KillScope["PROVIDER"]),
+                    ),
+                    models.Q(
+                        ("model__isnull", False), ("scope", policies_app.routing.codes.KillScope["MODEL"])
+                    ),
+                    models.Q(
+                        ("policy__isnull", False), ("scope", policies_app.routing.codes.KillScope["POLICY"])
+                    ),
+                    models.Q(
+                        ("policy__isnull", False),
+                        ("scope", policies_app.routing.codes.KillScope["RULE"]),
+                        models.Q(("rule_name", ""), _negated=True),
+                    ),
+                    models.Q(
+                        ("scope", policies_app.routing.codes.KillScope["TENANT"]), ("tenant__isnull", False)
+                    ),
+                    models.Q(
+                        ("api_key__isnull", False), ("scope", policies_app.routing.codes.KillScope["API_KEY"])
+                    ),
+                    models.Q(
+                        ("scope", policies_app.routing.codes.KillScope["END_USER"]),
+                        ("tenant__isnull", False),
+                        models.Q(("end_user", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="kill_switch_scope_names_its_subject",
+                violation_error_message="Name the subject that the scope asks for.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.UniqueConstraint(fields=('tenant', 'name'), name='budget_name_unique'),
+            model_name="budget",
+            constraint=models.UniqueConstraint(fields=("tenant", "name"), name="budget_name_unique"),
         ),
         migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('limit_nanos__gte', 0)), name='budget_limit_not_negative'),
+            model_name="budget",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("limit_nanos__gte", 0)), name="budget_limit_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('api_key__isnull', True), ('end_user', ''), ('policy__isnull', True), ('scope', policies_app.routing.codes.BudgetScope['TENANT'])), models.Q(('api_key__isnull', True), ('policy__isnull', True), ('scope', policies_app.routing.codes.BudgetScope['END_USER'])), models.Q(('api_key__isnull', False), ('end_user', ''), ('policy__isnull', True), ('scope', policies_app.routing.codes.BudgetScope['API_KEY'])), models.Q(('api_key__isnull', True), ('end_user', ''), ('policy__isnull', False), ('scope', policies_app.routing.codes.BudgetScope['POLICY'])), _connector='OR'), name='budget_scope_names_its_subject', violation_error_message='Fill in exactly the field that the scope names, and leave the others empty.'),
+            model_name="budget",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("api_key__isnull", True),
+                        ("end_user", ""),
+                        ("policy__isnull", True),
+                        ("scope", policies_app.routing.codes.BudgetScope["TENANT"]),
+                    ),
+                    models.Q(
+                        ("api_key__isnull", True),
+                        ("policy__isnull", True),
+                        ("scope", policies_app.routing.codes.BudgetScope["END_USER"]),
+                    ),
+                    models.Q(
+                        ("api_key__isnull", False),
+                        ("end_user", ""),
+                        ("policy__isnull", True),
+                        ("scope", policies_app.routing.codes.BudgetScope["API_KEY"]),
+                    ),
+                    models.Q(
+                        ("api_key__isnull", True),
+                        ("end_user", ""),
+                        ("policy__isnull", False),
+                        ("scope", policies_app.routing.codes.BudgetScope["POLICY"]),
+                    ),
+                    _connector="OR",
+                ),
+                name="budget_scope_names_its_subject",
+                violation_error_message="Fill in exactly the field that the scope names, and leave the others empty.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.UniqueConstraint(fields=('tenant', 'label'), name='api_key_label_unique'),
+            model_name="apikey",
+            constraint=models.UniqueConstraint(fields=("tenant", "label"), name="api_key_label_unique"),
         ),
     ]

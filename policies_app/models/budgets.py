@@ -21,9 +21,15 @@ class Budget(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="budgets")
     name = models.CharField(max_length=100)
     scope = models.CharField(max_length=16, choices=choices_of(BudgetScope), default=BudgetScope.TENANT)
-    api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
-    policy = models.ForeignKey(Policy, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
-    end_user = models.CharField(max_length=255, blank=True, help_text="Empty, with scope end user: each one separately.")
+    api_key = models.ForeignKey(
+        ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets"
+    )
+    policy = models.ForeignKey(
+        Policy, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets"
+    )
+    end_user = models.CharField(
+        max_length=255, blank=True, help_text="Empty, with scope end user: each one separately."
+    )
     period = models.CharField(max_length=16, choices=choices_of(BudgetPeriod), default=BudgetPeriod.MONTH)
     limit_nanos = models.BigIntegerField(
         validators=[MinValueValidator(0)], help_text="Nano-dollars: 1 USD is 1,000,000,000."
@@ -35,10 +41,15 @@ class Budget(models.Model):
         help_text="Reject: refuse what does not fit. Downgrade: smaller models from the threshold on, then refuse. Alert: never refuse.",
     )
     downgrade_at_pct = models.PositiveSmallIntegerField(
-        default=80, validators=[MinValueValidator(0), MaxValueValidator(100)], help_text="Downgrade from this much use on."
+        default=80,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text="Downgrade from this much use on.",
     )
     downgrade_to_tier = models.CharField(
-        max_length=16, choices=choices_of(Tier), default=Tier.SMALL, help_text="The highest tier allowed then."
+        max_length=16,
+        choices=choices_of(Tier),
+        default=Tier.SMALL,
+        help_text="The highest tier allowed then.",
     )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

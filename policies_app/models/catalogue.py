@@ -19,7 +19,10 @@ class Provider(models.Model):
 
     name = models.SlugField(max_length=64, unique=True, help_text="Short name, shown on every dispatch.")
     wire_format = models.CharField(
-        max_length=32, choices=choices_of(WireFormat), default=WireFormat.OPENAI_CHAT, help_text="Protocol that it speaks."
+        max_length=32,
+        choices=choices_of(WireFormat),
+        default=WireFormat.OPENAI_CHAT,
+        help_text="Protocol that it speaks.",
     )
     base_url = models.URLField(
         max_length=500,
@@ -32,10 +35,14 @@ class Provider(models.Model):
     enabled = models.BooleanField(default=True, help_text="Off: its models leave every plan.")
     connect_timeout_ms = models.PositiveIntegerField(default=2_000, validators=[MinValueValidator(1)])
     first_byte_timeout_ms = models.PositiveIntegerField(
-        default=30_000, validators=[MinValueValidator(1)], help_text="From the request's last byte to the reply's first."
+        default=30_000,
+        validators=[MinValueValidator(1)],
+        help_text="From the request's last byte to the reply's first.",
     )
     idle_timeout_ms = models.PositiveIntegerField(
-        default=30_000, validators=[MinValueValidator(1)], help_text="Longest silence between two parts of a reply."
+        default=30_000,
+        validators=[MinValueValidator(1)],
+        help_text="Longest silence between two parts of a reply.",
     )
     bills_server_errors = models.BooleanField(
         default=False, help_text="On: a 5xx is charged at the worst case, because the vendor may bill it."
@@ -52,7 +59,9 @@ class Credential(models.Model):
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     label = models.CharField(max_length=64)
     environment_variable = models.CharField(
-        max_length=128, blank=True, help_text="Read the secret from this variable of the web processes instead."
+        max_length=128,
+        blank=True,
+        help_text="Read the secret from this variable of the web processes instead.",
     )
     sealed_secret = models.BinaryField(null=True, editable=False)
     last_four = models.CharField(max_length=4, blank=True, editable=False)
@@ -60,9 +69,7 @@ class Credential(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        constraints = (
-            models.UniqueConstraint(fields=["provider", "label"], name="credential_label_unique"),
-        )
+        constraints = (models.UniqueConstraint(fields=["provider", "label"], name="credential_label_unique"),)
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.label}"
@@ -74,7 +81,9 @@ class Model(models.Model):
     name = models.SlugField(max_length=128, unique=True, help_text="What policies and logs call it.")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     wire_name = models.CharField(max_length=200, help_text="What the provider calls it.")
-    tier = models.CharField(max_length=16, choices=choices_of(Tier), help_text="A downgrading budget caps the tier.")
+    tier = models.CharField(
+        max_length=16, choices=choices_of(Tier), help_text="A downgrading budget caps the tier."
+    )
     capabilities = ArrayField(
         models.CharField(max_length=32, choices=choices_of(Capability)),
         default=list,
@@ -83,7 +92,8 @@ class Model(models.Model):
     )
     context_window_tokens = models.PositiveIntegerField(validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(
-        validators=[MinValueValidator(1)], help_text="Most that one reply can hold; also the limit sent when the caller sets none."
+        validators=[MinValueValidator(1)],
+        help_text="Most that one reply can hold; also the limit sent when the caller sets none.",
     )
     image_tokens_bound = models.PositiveIntegerField(
         default=50_000, help_text="Most input tokens that one image can count as; used to reserve money."
@@ -91,20 +101,26 @@ class Model(models.Model):
     cold_after_s = models.PositiveIntegerField(
         null=True, blank=True, help_text="Idle seconds after which it must warm up again; empty for never."
     )
-    cold_penalty_ms = models.PositiveIntegerField(default=0, help_text="What a cold start adds to its first byte.")
+    cold_penalty_ms = models.PositiveIntegerField(
+        default=0, help_text="What a cold start adds to its first byte."
+    )
     enabled = models.BooleanField(default=True, help_text="Off: it leaves every plan.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints = (
-            models.CheckConstraint(condition=Q(context_window_tokens__gt=0), name="model_context_window_positive"),
+            models.CheckConstraint(
+                condition=Q(context_window_tokens__gt=0), name="model_context_window_positive"
+            ),
             models.CheckConstraint(condition=Q(max_output_tokens__gt=0), name="model_max_output_positive"),
             models.CheckConstraint(
                 condition=Q(max_output_tokens__lte=F("context_window_tokens")),
                 name="model_output_fits_context",
                 violation_error_message="The output limit cannot exceed the context window.",
             ),
-            models.CheckConstraint(condition=Q(tier__in=[tier.value for tier in Tier]), name="model_tier_known"),
+            models.CheckConstraint(
+                condition=Q(tier__in=[tier.value for tier in Tier]), name="model_tier_known"
+            ),
         )
 
     def __str__(self) -> str:
@@ -120,10 +136,16 @@ class Price(models.Model):
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="prices")
     effective_from = models.DateTimeField(default=timezone.now)
     input_nanos = models.PositiveBigIntegerField()
-    cached_input_nanos = models.PositiveBigIntegerField(help_text="Input tokens read from the vendor's cache.")
-    cache_write_nanos = models.PositiveBigIntegerField(help_text="Input tokens written to the vendor's cache.")
+    cached_input_nanos = models.PositiveBigIntegerField(
+        help_text="Input tokens read from the vendor's cache."
+    )
+    cache_write_nanos = models.PositiveBigIntegerField(
+        help_text="Input tokens written to the vendor's cache."
+    )
     output_nanos = models.PositiveBigIntegerField()
-    reasoning_nanos = models.PositiveBigIntegerField(help_text="Hidden reasoning tokens; usually the output price.")
+    reasoning_nanos = models.PositiveBigIntegerField(
+        help_text="Hidden reasoning tokens; usually the output price."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -136,7 +158,9 @@ class Price(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.model} from {self.effective_from:%Y-%m-%d %H:%M}: {self.input_usd}/{self.output_usd} USD"
+        return (
+            f"{self.model} from {self.effective_from:%Y-%m-%d %H:%M}: {self.input_usd}/{self.output_usd} USD"
+        )
 
     @property
     def input_usd(self) -> Decimal:

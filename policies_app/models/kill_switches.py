@@ -14,7 +14,9 @@ from policies_app.routing.codes import KillScope
 class KillSwitchQuerySet(models.QuerySet["KillSwitch"]):
     def active(self) -> "KillSwitchQuerySet":
         """Switches that stop something now."""
-        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()), lifted_at__isnull=True)
+        return self.filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()), lifted_at__isnull=True
+        )
 
 
 class KillSwitch(models.Model):
@@ -27,14 +29,20 @@ class KillSwitch(models.Model):
     provider = models.ForeignKey(Provider, null=True, blank=True, on_delete=models.CASCADE)
     model = models.ForeignKey(Model, null=True, blank=True, on_delete=models.CASCADE)
     policy = models.ForeignKey(Policy, null=True, blank=True, on_delete=models.CASCADE)
-    rule_name = models.CharField(max_length=64, blank=True, help_text="With scope rule: the rule of the policy above.")
+    rule_name = models.CharField(
+        max_length=64, blank=True, help_text="With scope rule: the rule of the policy above."
+    )
     tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.CASCADE)
     api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.CASCADE)
-    end_user = models.CharField(max_length=255, blank=True, help_text="With scope end user: of the tenant above.")
+    end_user = models.CharField(
+        max_length=255, blank=True, help_text="With scope end user: of the tenant above."
+    )
     reason = models.CharField(max_length=500, help_text="Why. Shown to whoever meets the switch.")
     author_name = models.CharField(max_length=150, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Lifts itself then; empty: until lifted.")
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="Lifts itself then; empty: until lifted."
+    )
     lifted_at = models.DateTimeField(null=True, blank=True, editable=False)
     lifted_by_name = models.CharField(max_length=150, blank=True, editable=False)
 
@@ -45,7 +53,9 @@ class KillSwitch(models.Model):
         permissions = (("operate_kill_switch", "Can throw and lift kill switches"),)
         indexes = (
             # Admission reads the switches that are not lifted on every batch; there are few.
-            models.Index(fields=["scope"], condition=Q(lifted_at__isnull=True), name="kill_switch_not_lifted"),
+            models.Index(
+                fields=["scope"], condition=Q(lifted_at__isnull=True), name="kill_switch_not_lifted"
+            ),
         )
         constraints = (
             models.CheckConstraint(condition=~Q(reason=""), name="kill_switch_has_reason"),

@@ -18,7 +18,12 @@ class Policy(models.Model):
     name = models.SlugField(max_length=64, unique=True, help_text="What clients put in “model”, e.g. auto.")
     description = models.CharField(max_length=500, blank=True)
     tenant = models.ForeignKey(
-        Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="policies", help_text="Empty: for every tenant."
+        Tenant,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="policies",
+        help_text="Empty: for every tenant.",
     )
     baseline_model = models.ForeignKey(
         Model,
@@ -30,7 +35,12 @@ class Policy(models.Model):
     )
     enabled = models.BooleanField(default=True, help_text="Off: clients get “model not found”.")
     live_version = models.ForeignKey(
-        "policies_app.PolicyVersion", null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="live_for"
+        "policies_app.PolicyVersion",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="live_for",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -52,23 +62,38 @@ class Rule(models.Model):
     position = models.PositiveSmallIntegerField(default=0, help_text="Rules are tried in this order.")
     name = models.SlugField(max_length=64, help_text="Shown as the reason of every dispatch that it routes.")
     is_default = models.BooleanField(
-        default=False, help_text="Takes whatever no other rule took. Every policy needs exactly one; it has no conditions."
+        default=False,
+        help_text="Takes whatever no other rule took. Every policy needs exactly one; it has no conditions.",
     )
     enabled = models.BooleanField(default=True)
 
-    tasks = ArrayField(models.CharField(max_length=64), default=list, blank=True, help_text="Task is one of these.")
-    tenants = models.ManyToManyField(Tenant, blank=True, related_name="+", help_text="Tenant is one of these.")
-    end_users = ArrayField(models.CharField(max_length=255), default=list, blank=True, help_text="End user is one of these.")
+    tasks = ArrayField(
+        models.CharField(max_length=64), default=list, blank=True, help_text="Task is one of these."
+    )
+    tenants = models.ManyToManyField(
+        Tenant, blank=True, related_name="+", help_text="Tenant is one of these."
+    )
+    end_users = ArrayField(
+        models.CharField(max_length=255), default=list, blank=True, help_text="End user is one of these."
+    )
     tags = ArrayField(
         models.CharField(max_length=300),
         default=list,
         blank=True,
         help_text="Tags as key=value. Several values of one key: any of them; several keys: all of them.",
     )
-    input_tokens_min = models.PositiveIntegerField(null=True, blank=True, help_text="Estimated input tokens, at least.")
-    input_tokens_max = models.PositiveIntegerField(null=True, blank=True, help_text="Estimated input tokens, at most.")
-    output_tokens_min = models.PositiveIntegerField(null=True, blank=True, help_text="Requested output limit, at least.")
-    output_tokens_max = models.PositiveIntegerField(null=True, blank=True, help_text="Requested output limit, at most.")
+    input_tokens_min = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Estimated input tokens, at least."
+    )
+    input_tokens_max = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Estimated input tokens, at most."
+    )
+    output_tokens_min = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Requested output limit, at least."
+    )
+    output_tokens_max = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Requested output limit, at most."
+    )
     needs = ArrayField(
         models.CharField(max_length=32, choices=choices_of(Capability)),
         default=list,
@@ -76,7 +101,10 @@ class Rule(models.Model):
         help_text="The request needs all of these.",
     )
     budget_scope = models.CharField(
-        max_length=16, blank=True, choices=choices_of(BudgetScope), help_text="Which budget the next field looks at."
+        max_length=16,
+        blank=True,
+        choices=choices_of(BudgetScope),
+        help_text="Which budget the next field looks at.",
     )
     budget_used_pct_min = models.PositiveSmallIntegerField(
         null=True,
@@ -87,19 +115,26 @@ class Rule(models.Model):
 
     strategy = models.CharField(max_length=16, choices=choices_of(Strategy), default=Strategy.FAILOVER)
     deadline_ms = models.PositiveIntegerField(
-        default=60_000, validators=[MinValueValidator(1)], help_text="For the whole dispatch, all attempts together."
+        default=60_000,
+        validators=[MinValueValidator(1)],
+        help_text="For the whole dispatch, all attempts together.",
     )
     max_attempts = models.PositiveSmallIntegerField(
-        default=3, validators=[MinValueValidator(1), MaxValueValidator(10)], help_text="Upstream calls at most."
+        default=3,
+        validators=[MinValueValidator(1), MaxValueValidator(10)],
+        help_text="Upstream calls at most.",
     )
     allow_dearer_fallback = models.BooleanField(
-        default=False, help_text="Allow steps that cost more than the first one. Without it, publishing refuses them."
+        default=False,
+        help_text="Allow steps that cost more than the first one. Without it, publishing refuses them.",
     )
 
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                fields=["policy", "position"], name="rule_position_unique", deferrable=models.Deferrable.DEFERRED
+                fields=["policy", "position"],
+                name="rule_position_unique",
+                deferrable=models.Deferrable.DEFERRED,
             ),
             models.UniqueConstraint(fields=["policy", "name"], name="rule_name_unique"),
             models.UniqueConstraint(
@@ -143,16 +178,24 @@ class Step(models.Model):
     position = models.PositiveSmallIntegerField(default=0, help_text="Steps are tried in this order.")
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="steps")
     timeout_ms = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="For one attempt here; empty: the rule's deadline."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="For one attempt here; empty: the rule's deadline.",
     )
     max_output_tokens = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Lower the output limit here; empty: the model's."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Lower the output limit here; empty: the model's.",
     )
 
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                fields=["rule", "position"], name="step_position_unique", deferrable=models.Deferrable.DEFERRED
+                fields=["rule", "position"],
+                name="step_position_unique",
+                deferrable=models.Deferrable.DEFERRED,
             ),
         )
 
@@ -170,11 +213,15 @@ class PolicyVersion(models.Model):
     schema_version = models.PositiveSmallIntegerField()
     note = models.CharField(max_length=500, blank=True)
     author_name = models.CharField(max_length=150)
-    rolled_back_to = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    rolled_back_to = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     published_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=["policy", "number"], name="policy_version_number_unique"),)
+        constraints = (
+            models.UniqueConstraint(fields=["policy", "number"], name="policy_version_number_unique"),
+        )
 
     def __str__(self) -> str:
         return f"{self.policy} v{self.number}"

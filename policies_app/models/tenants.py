@@ -10,7 +10,9 @@ from django.utils import timezone
 def validate_time_zone(value: str) -> None:
     """:raises ValidationError: if the name is not in the IANA time zone database."""
     if value not in zoneinfo.available_timezones():
-        raise ValidationError("“%(value)s” is not a time zone such as Europe/Berlin.", params={"value": value})
+        raise ValidationError(
+            "“%(value)s” is not a time zone such as Europe/Berlin.", params={"value": value}
+        )
 
 
 class Tenant(models.Model):
@@ -19,7 +21,10 @@ class Tenant(models.Model):
     name = models.SlugField(max_length=64, unique=True)
     display_name = models.CharField(max_length=200, blank=True)
     time_zone = models.CharField(
-        max_length=64, default="UTC", validators=[validate_time_zone], help_text="Its budgets' days and months begin here."
+        max_length=64,
+        default="UTC",
+        validators=[validate_time_zone],
+        help_text="Its budgets' days and months begin here.",
     )
     enabled = models.BooleanField(default=True, help_text="Off: all of its keys are refused.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -36,12 +41,18 @@ class ApiKey(models.Model):
     public_id = models.CharField(max_length=10, unique=True, editable=False)
     secret_hmac = models.BinaryField(editable=False)
     policies = models.ManyToManyField(
-        "policies_app.Policy", blank=True, related_name="api_keys", help_text="Policies it may use; none chosen means all."
+        "policies_app.Policy",
+        blank=True,
+        related_name="api_keys",
+        help_text="Policies it may use; none chosen means all.",
     )
     may_call_models = models.BooleanField(
-        default=False, help_text="May name a model instead of a policy, and so bypass routing (never budgets)."
+        default=False,
+        help_text="May name a model instead of a policy, and so bypass routing (never budgets).",
     )
-    may_explain_drafts = models.BooleanField(default=False, help_text="May ask /v1/explain about unpublished drafts.")
+    may_explain_drafts = models.BooleanField(
+        default=False, help_text="May ask /v1/explain about unpublished drafts."
+    )
     enabled = models.BooleanField(default=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -106,7 +106,7 @@ SELECT create_log_partitions((now() AT TIME ZONE 'UTC')::date - 1, 16);
 -- What a budget has left in one period. The row comes into being with the first reservation; nothing resets it.
 CREATE TABLE budget_balance (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    budget_id      bigint      NOT NULL REFERENCES policies_app_budget (id) ON DELETE CASCADE,
+    budget_id      bigint      NOT NULL,
     -- The end user, for a budget that applies to each of them separately.
     subject        text        NOT NULL DEFAULT '',
     period_start   timestamptz NOT NULL,
