@@ -5,6 +5,7 @@ import asyncio
 import math
 import os
 import signal
+import sys
 from collections.abc import Sequence
 
 import uvloop
@@ -45,6 +46,13 @@ async def _serve(options: argparse.Namespace) -> None:
     server = SandboxServer(
         host=options.host, port=options.port, speed=options.speed, api_key=options.api_key, fast=options.fast
     )
+    try:
+        await _serve_until(stop, server)
+    except OSError as error:
+        sys.exit(f"sandbox: cannot listen on {server.host}:{server.port}: {os.strerror(error.errno or 0)}")
+
+
+async def _serve_until(stop: asyncio.Event, server: SandboxServer) -> None:
     async with server:
         print(f"sandbox listening on {server.origin}", flush=True)  # noqa: T201 - whoever started the process waits for this line
         await stop.wait()

@@ -149,7 +149,7 @@ def parse_chat(body: bytes) -> ChatRequest:
         chat = _DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise ApiError(status=400, message=f"Invalid request: {error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ApiError(status=400, message="We could not parse the JSON body of your request.") from error
     _check_ranges(chat)
     return chat

@@ -57,16 +57,21 @@ class Connection(asyncio.Protocol):
         await asyncio.wait([self._task])
 
     async def _serve(self) -> None:
-        keeps_alive = True
-        while keeps_alive:
-            request = await self._requests.get()
-            if isinstance(request, ProtocolError):
-                await self._write(_refuse(request), _Progress())
-                break
-            exchange = self._handle(request)
-            await self._perform(exchange)
-            keeps_alive = exchange.reply.ending is Ending.KEEP_ALIVE and not request.wants_close
-        self._transport.close()
+        try:
+            while await self._serve_next():
+                pass
+        finally:
+            self._transport.close()
+
+    async def _serve_next(self) -> bool:
+        """Perform one reply and tell whether the connection may be used again."""
+        request = await self._requests.get()
+        if isinstance(request, ProtocolError):
+            await self._perform(Exchange(reply=_refuse(request)))
+            return False
+        exchange = self._handle(request)
+        await self._perform(exchange)
+        return exchange.reply.ending is Ending.KEEP_ALIVE and not request.wants_close
 
     async def _perform(self, exchange: Exchange) -> None:
         progress = _Progress(unsent_tokens=sum(piece.output_tokens for piece in exchange.reply.pieces))
@@ -82,9 +87,9 @@ class Connection(asyncio.Protocol):
         for piece in reply.pieces or (Piece(data=b""),):
             await _pause(piece.delay_ms)
             self._transport.write(head + reply.encode_piece(piece))
-            await self._flushed.wait()
             head = b""
             progress.unsent_tokens -= piece.output_tokens
+            await self._flushed.wait()
         self._transport.write(reply.encode_end())
         await self._flushed.wait()
         await self._end(reply.ending)

@@ -1,7 +1,7 @@
 """Everything that a vendor can do wrong, as functions from the reply it meant to the reply it sends."""
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import cache
@@ -18,14 +18,16 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class FaultKind(StrEnum):
-    """What goes wrong. The fields of `Fault` that a kind reads stand behind it."""
+    """What goes wrong. The fields of `Fault` that a kind reads stand behind it.
+
+    A kind that is about events leaves a plain reply as it is.
+    """
 
     DELAY = "delay"  # delay_ms, chunk_delay_ms; every other kind reads these too
     STATUS = "status"  # status, retry_after, message, code
-    HANG = "hang"  # never answers
-    CLOSE = "close"  # closes before the headers
-    RESET = "reset"  # RST; before the headers, or after_bytes of the body
-    CUT = "cut"  # closes after_bytes into the body
+    HANG = "hang"  # falls silent before the headers, or after_bytes of the body
+    CUT = "cut"  # closes the connection at the same places
+    RESET = "reset"  # resets it there
     STREAM_ERROR = "stream_error"  # an error event after_chunks, message, code; then the end
     MISSING_DONE = "missing_done"
     MISSING_USAGE = "missing_usage"
@@ -182,31 +184,36 @@ def _refuse(fault: Fault, _reply: Reply) -> Reply:
     return Reply.json(body, status=fault.status, headers=headers)
 
 
-def _hang(_fault: Fault, reply: Reply) -> Reply:
-    return replace(reply, pieces=(), sends_head=False, ending=Ending.HANG)
-
-
-def _close(_fault: Fault, reply: Reply) -> Reply:
-    return replace(reply, pieces=(), sends_head=False, ending=Ending.CLOSE)
+def _hang(fault: Fault, reply: Reply) -> Reply:
+    return _abandon(fault, reply, Ending.HANG)
 
 
 def _reset(fault: Fault, reply: Reply) -> Reply:
-    if fault.after_bytes is None:
-        return replace(reply, pieces=(), sends_head=False, ending=Ending.RESET)
-    return replace(_cut(fault, reply), ending=Ending.RESET)
+    return _abandon(fault, reply, Ending.RESET)
 
 
 def _cut(fault: Fault, reply: Reply) -> Reply:
-    pieces, room = [], fault.after_bytes or 0
-    for piece in reply.pieces:
-        pieces.append(replace(piece, data=piece.data[:room]))
-        room -= len(pieces[-1].data)
-        if room <= 0:
-            break
-    return replace(reply, pieces=pieces, declared_bytes=reply.body_bytes, ending=Ending.CLOSE)
+    return _abandon(fault, reply, Ending.CLOSE)
+
+
+def _abandon(fault: Fault, reply: Reply, ending: Ending) -> Reply:
+    if fault.after_bytes is None:
+        return replace(reply, pieces=(), sends_head=False, ending=ending)
+    pieces = tuple(_take_bytes(reply.pieces, fault.after_bytes))
+    return replace(reply, pieces=pieces, declared_bytes=reply.body_bytes, ending=ending)
+
+
+def _take_bytes(pieces: Sequence[Piece], size: int) -> Iterator[Piece]:
+    for piece in pieces:
+        yield replace(piece, data=piece.data[:size])
+        size -= len(piece.data)
+        if size <= 0:
+            return
 
 
 def _break_off(fault: Fault, reply: Reply) -> Reply:
+    if not _is_stream(reply):
+        return reply
     body = error_body(message=fault.message, type="server_error", code=fault.code)
     event = Piece(data=b"data: " + msgspec.json.encode(body) + b"\n\n")
     return replace(reply, pieces=(*reply.pieces[: fault.after_chunks], event))
@@ -243,7 +250,7 @@ def _redirect(fault: Fault, _reply: Reply) -> Reply:
 
 def _pad(fault: Fault, reply: Reply) -> Reply:
     """Slip white space in front of the last piece, where JSON and SSE both allow it."""
-    block = b" " * 65_536 if reply.framing is Framing.LENGTH else b":" + b" " * 65_533 + b"\n\n"
+    block = b":" + b" " * 65_533 + b"\n\n" if _is_stream(reply) else b" " * 65_536
     padding = (Piece(data=block),) * (fault.size_bytes // len(block) + 1)
     return replace(reply, pieces=(*reply.pieces[:-1], *padding, reply.pieces[-1]))
 
@@ -288,14 +295,22 @@ def _use_crlf(_fault: Fault, reply: Reply) -> Reply:
 
 
 def _comment(_fault: Fault, reply: Reply) -> Reply:
+    if not _is_stream(reply):
+        return reply
     return _rewrite(reply, lambda data: b": keep-alive\n\n" + data)
 
 
 def _finish_twice(_fault: Fault, reply: Reply) -> Reply:
+    if not _is_stream(reply):
+        return reply
     pieces = [
         again for piece in reply.pieces for again in (piece,) * (1 + (b'"finish_reason":"' in piece.data))
     ]
     return replace(reply, pieces=pieces)
+
+
+def _is_stream(reply: Reply) -> bool:
+    return reply.framing is Framing.CHUNKED
 
 
 def _rewrite(reply: Reply, change: Callable[[bytes], bytes]) -> Reply:
@@ -313,7 +328,6 @@ def _count_tokens(pieces: Sequence[Piece]) -> int:
 _SPOILERS: dict[FaultKind, Callable[[Fault, Reply], Reply]] = {
     FaultKind.STATUS: _refuse,
     FaultKind.HANG: _hang,
-    FaultKind.CLOSE: _close,
     FaultKind.RESET: _reset,
     FaultKind.CUT: _cut,
     FaultKind.STREAM_ERROR: _break_off,

@@ -2,6 +2,9 @@
 
 import asyncio
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -116,3 +119,24 @@ class SandboxServer:
         if request.path.startswith(PREFIX):
             return Exchange(reply=self._control.handle(request))
         return self._vendor.handle(request)
+
+
+@contextmanager
+def serve_in_thread(server: SandboxServer) -> Iterator[SandboxServer]:
+    """Run a server in an event loop of its own, for callers that have none.
+
+    `script`, `clear_faults`, `ledger`, `journal` and `connections` may be used from any thread.
+    """
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,10 +1,13 @@
 """JSON that fits a schema: what a model returns under `response_format` or as a tool's arguments."""
 
+import math
 from typing import Any
 
 from sandbox.answers import Answer
+from sandbox.errors import ApiError
 
 _MAX_DEPTH = 16
+_SMALL_STEP = 1e-6
 _FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
@@ -21,8 +24,13 @@ def fit_schema(schema: dict[str, Any], *, answer: Answer) -> Any:
     A free string is the answer's text; a number named `confidence` is the model's confidence. Knows
     types, properties, items, enum, const, anyOf, oneOf, allOf, local references, formats and bounds;
     not patterns.
+
+    :raises ApiError: if the schema is none.
     """
-    return _Specimen(schema, answer).fit(schema, name="", depth=0)
+    try:
+        return _Specimen(schema, answer).fit(schema, name="", depth=0)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ApiError(status=400, message=f"Invalid schema: {error}", param="response_format") from error
 
 
 class _Specimen:
@@ -72,9 +80,10 @@ class _Specimen:
             case "string":
                 return self._fit_string(schema)
             case "integer":
-                return int(_within_bounds(1, schema))
+                return int(_within_bounds(1, schema, step=1))
             case "number":
-                return _within_bounds(self._answer.confidence if name == "confidence" else 1.0, schema)
+                value = self._answer.confidence if name == "confidence" else 1.0
+                return _within_bounds(value, schema, step=_SMALL_STEP)
             case "boolean":
                 return self._answer.right
             case _:
@@ -87,7 +96,7 @@ class _Specimen:
         return text[: schema.get("maxLength", len(text))]
 
 
-def _within_bounds(value: float, schema: dict[str, Any]) -> float:
-    lowest: float = schema.get("minimum", schema.get("exclusiveMinimum", value - 1) + 1)
-    highest: float = schema.get("maximum", schema.get("exclusiveMaximum", value + 1) - 1)
+def _within_bounds(value: float, schema: dict[str, Any], *, step: float) -> float:
+    lowest: float = schema.get("minimum", schema.get("exclusiveMinimum", -math.inf) + step)
+    highest: float = schema.get("maximum", schema.get("exclusiveMaximum", math.inf) - step)
     return max(lowest, min(value, highest))

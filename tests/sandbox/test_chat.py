@@ -3,6 +3,7 @@
 import json
 import math
 
+import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -263,6 +264,29 @@ async def test_an_unknown_model_is_not_found(client: AsyncOpenAI):
 async def test_a_bad_request_is_refused(client: AsyncOpenAI, wrong: dict):
     with pytest.raises(openai.BadRequestError):
         await client.chat.completions.create(**{"model": "sandbox-mid", "messages": CAPITAL, **wrong})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"model":"sandbox-mid","messages":[{"role":"user","content":"\\ud800"}]}',
+        b'{"model":"sandbox-mid","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"model":"sandbox-mid","messages":[{"role":"user"}],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"model":"sandbox-mid","messages":[{"role":"user"}],"response_format":'
+         b'{"type":"json_schema","json_schema":{"name":"x","schema":{"properties":7}}}}',
+    ],
+    ids=["empty", "cut", "array", "no-text", "surrogate", "deep", "deep-unknown", "schema"],
+)
+async def test_a_body_that_cannot_be_read_is_refused(sandbox: SandboxServer, body: bytes):
+    async with httpx.AsyncClient(base_url=sandbox.base_url, trust_env=False) as client:
+        reply = await client.post("/chat/completions", content=body, headers={"authorization": "Bearer x"})
+
+    assert reply.status_code == 400
+    assert reply.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_a_prompt_beyond_the_context_is_refused(client: AsyncOpenAI):
