@@ -140,6 +140,20 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
+UNFOLD = {
+    "SITE_TITLE": "Signalbox",
+    "SITE_HEADER": "Signalbox",
+    "SITE_SUBHEADER": "Dispatcher for language models",
+    "SITE_SYMBOL": "alt_route",
+    "SITE_URL": None,
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "BORDER_RADIUS": "6px",
+    "COMMAND": {"search_models": ["policies_app.policy", "policies_app.rule", "policies_app.model"]},
+    "SIDEBAR": {"command_search": True, "navigation": "routerproject.navigation.sidebar"},
+}
+
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://127.0.0.1:6379/0")
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

@@ -1,0 +1,65 @@
+"""Admin page of budgets, entered and shown in USD."""
+
+from django import forms
+from django.contrib import admin
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import display
+
+from policies_app.admin.access import NeverDeleted
+from policies_app.admin.fields import UsdField, show_usd
+from policies_app.models import Budget
+
+_ACTION_COLOURS = {"Reject": "danger", "Downgrade": "warning", "Alert": "info"}
+
+
+class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
+    limit_nanos = UsdField(label="Limit in USD", help_text="For each period, e.g. 250 or 0.05.")
+
+    class Meta:
+        model = Budget
+        exclude = ()  # noqa: DJ006
+
+
+@admin.register(Budget)
+class BudgetAdmin(NeverDeleted, ModelAdmin):
+    form = BudgetForm
+    list_display = ("name", "tenant", "scope", "subject", "limit", "period", "shown_action", "enabled")
+    list_filter = (
+        "enabled",
+        ("tenant", RelatedDropdownFilter),
+        ("scope", ChoicesDropdownFilter),
+        ("period", ChoicesDropdownFilter),
+        ("action", ChoicesDropdownFilter),
+    )
+    list_filter_submit = True
+    list_select_related = ("tenant", "api_key__tenant", "policy")
+    search_fields = ("name", "tenant__name", "end_user")
+    autocomplete_fields = ("tenant", "api_key", "policy")
+    ordering = ("tenant__name", "name")
+    radio_fields = {"action": admin.VERTICAL}
+    conditional_fields = {
+        "api_key": "scope == 'api_key'",
+        "policy": "scope == 'policy'",
+        "end_user": "scope == 'end_user'",
+        "downgrade_at_pct": "action == 'downgrade'",
+        "downgrade_to_tier": "action == 'downgrade'",
+    }
+    fieldsets = (
+        (None, {"fields": ("tenant", "name", "enabled")}),
+        ("Whose spend", {"fields": ("scope", "api_key", "policy", "end_user")}),
+        ("How much", {"fields": ("limit_nanos", "period")}),
+        ("When it is used up", {"fields": ("action", "downgrade_at_pct", "downgrade_to_tier")}),
+    )
+
+    @admin.display(description="Subject")
+    def subject(self, budget: Budget) -> str:
+        return str(budget.api_key or budget.policy or budget.end_user or "—")
+
+    @admin.display(description="Limit", ordering="limit_nanos")
+    def limit(self, budget: Budget) -> str:
+        return show_usd(budget.limit_nanos)
+
+    @display(description="When used up", ordering="action", label=_ACTION_COLOURS)
+    def shown_action(self, budget: Budget) -> str:
+        return budget.get_action_display()

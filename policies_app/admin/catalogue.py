@@ -1,0 +1,242 @@
+"""Admin pages of providers, their credentials, models and prices."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from policies_app.admin.access import NeverDeleted
+from policies_app.admin.fields import CheckboxesField, UsdField, show_usd
+from policies_app.models import Credential, Model, Price, Provider
+from policies_app.models.choices import choices_of
+from policies_app.routing.codes import Capability
+
+PRICE_BUCKETS = (
+    "input_nanos",
+    "cached_input_nanos",
+    "cache_write_nanos",
+    "output_nanos",
+    "reasoning_nanos",
+)
+_TIER_COLOURS = {"Small": "success", "Mid": "info", "Frontier": "warning"}
+
+
+class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The secret is written, never shown: an empty field keeps the one that there is."""
+
+    secret = forms.CharField(
+        required=False,
+        strip=True,
+        max_length=4096,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Write-only. Empty keeps the secret that there is.",
+    )
+
+    class Meta:
+        model = Credential
+        fields = ("label", "secret", "environment_variable", "enabled")
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        has_secret = bool(values.get("secret")) or self.instance.sealed_secret is not None
+        if not has_secret and not values.get("environment_variable"):
+            raise forms.ValidationError("Give the secret, or the environment variable that holds it.")
+        return values
+
+
+class CredentialInline(TabularInline):
+    model = Credential
+    form = CredentialForm
+    fields = ("label", "secret", "shown_secret", "environment_variable", "enabled")
+    readonly_fields = ("shown_secret",)
+    extra = 0
+
+    @admin.display(description="Secret on file")
+    def shown_secret(self, credential: Credential) -> str:
+        return f"…{credential.last_four}" if credential.last_four else "none"
+
+
+@admin.register(Provider)
+class ProviderAdmin(ModelAdmin):
+    list_display = ("name", "wire_format", "base_url", "model_count", "enabled")
+    list_filter = ("enabled", ("wire_format", ChoicesDropdownFilter))
+    list_filter_submit = True
+    search_fields = ("name", "base_url")
+    ordering = ("name",)
+    inlines = (CredentialInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "wire_format", "base_url", "allow_private_network", "enabled")}),
+        (
+            "Timeouts and billing",
+            {
+                "fields": (
+                    "connect_timeout_ms",
+                    "first_byte_timeout_ms",
+                    "idle_timeout_ms",
+                    "bills_server_errors",
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        return super().get_queryset(request).prefetch_related("models")
+
+    @admin.display(description="Models")
+    def model_count(self, provider: Provider) -> int:
+        return len(provider.models.all())
+
+
+class FleetModelForm(forms.ModelForm):  # type: ignore[type-arg]
+    capabilities = CheckboxesField(
+        choices=choices_of(Capability),
+        required=False,
+        help_text="A request that needs what is not ticked never goes there.",
+    )
+
+    class Meta:
+        model = Model
+        exclude = ()  # noqa: DJ006
+
+
+class PriceInline(TabularInline):
+    """The prices so far. A new one is added on its own page, where it says from when it counts."""
+
+    model = Price
+    fields = ("effective_from", "input", "cached_input", "cache_write", "output", "reasoning")
+    readonly_fields = fields
+    ordering = ("-effective_from",)
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "prices, USD per million tokens"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="Input")
+    def input(self, price: Price) -> str:
+        return show_usd(price.input_nanos)
+
+    @admin.display(description="Cached input")
+    def cached_input(self, price: Price) -> str:
+        return show_usd(price.cached_input_nanos)
+
+    @admin.display(description="Cache write")
+    def cache_write(self, price: Price) -> str:
+        return show_usd(price.cache_write_nanos)
+
+    @admin.display(description="Output")
+    def output(self, price: Price) -> str:
+        return show_usd(price.output_nanos)
+
+    @admin.display(description="Reasoning")
+    def reasoning(self, price: Price) -> str:
+        return show_usd(price.reasoning_nanos)
+
+
+@admin.register(Model)
+class FleetModelAdmin(ModelAdmin):
+    form = FleetModelForm
+    list_display = (
+        "name",
+        "provider",
+        "shown_tier",
+        "capability_list",
+        "price_now",
+        "context_window_tokens",
+        "enabled",
+    )
+    list_filter = ("enabled", ("tier", ChoicesDropdownFilter), ("provider", RelatedDropdownFilter))
+    list_filter_submit = True
+    list_select_related = ("provider",)
+    search_fields = ("name", "wire_name", "provider__name")
+    autocomplete_fields = ("provider",)
+    ordering = ("name",)
+    inlines = (PriceInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "provider", "wire_name", "tier", "enabled")}),
+        (
+            "What it can do",
+            {"fields": ("capabilities", "context_window_tokens", "max_output_tokens", "image_tokens_bound")},
+        ),
+        ("Cold start", {"fields": ("cold_after_s", "cold_penalty_ms")}),
+    )
+    actions_detail = ("add_price",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
+        return super().get_queryset(request).prefetch_related("prices")
+
+    @display(description="Tier", ordering="tier", label=_TIER_COLOURS)
+    def shown_tier(self, model: Model) -> str:
+        return model.get_tier_display()
+
+    @admin.display(description="Capabilities")
+    def capability_list(self, model: Model) -> str:
+        return ", ".join(capability.replace("_", " ") for capability in model.capabilities) or "—"
+
+    @admin.display(description="In / out per million tokens")
+    def price_now(self, model: Model) -> str:
+        now = timezone.now()
+        in_force = [price for price in model.prices.all() if price.effective_from <= now]
+        if not in_force:
+            return "no price: never used"
+        price = max(in_force, key=lambda row: row.effective_from)
+        return f"{show_usd(price.input_nanos)} / {show_usd(price.output_nanos)}"
+
+    @action(description="Add a price", icon="sell", permissions=("policies_app.add_price",))
+    def add_price(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(f"{reverse('admin:policies_app_price_add')}?model={object_id}")
+
+
+class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+    input_nanos = UsdField(label="Input")
+    cached_input_nanos = UsdField(
+        label="Cached input", help_text="Input tokens read from the vendor's cache."
+    )
+    cache_write_nanos = UsdField(label="Cache write", help_text="Input tokens written to the vendor's cache.")
+    output_nanos = UsdField(label="Output")
+    reasoning_nanos = UsdField(
+        label="Reasoning", help_text="Hidden reasoning tokens; usually the output price."
+    )
+
+    class Meta:
+        model = Price
+        fields = ("model", "effective_from", *PRICE_BUCKETS)
+
+
+@admin.register(Price)
+class PriceAdmin(NeverDeleted, ModelAdmin):
+    """Rows are added, never edited: the log points at the row that each attempt was charged by."""
+
+    form = PriceForm
+    list_display = ("model", "effective_from", "input", "output")
+    list_filter = (("model", RelatedDropdownFilter),)
+    list_filter_submit = True
+    list_select_related = ("model",)
+    search_fields = ("model__name",)
+    autocomplete_fields = ("model",)
+    ordering = ("-effective_from",)
+    fieldsets = (
+        (None, {"fields": ("model", "effective_from")}),
+        ("USD per million tokens", {"fields": PRICE_BUCKETS}),
+    )
+
+    def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
+        return False
+
+    @admin.display(description="Input, USD per million")
+    def input(self, price: Price) -> str:
+        return show_usd(price.input_nanos)
+
+    @admin.display(description="Output, USD per million")
+    def output(self, price: Price) -> str:
+        return show_usd(price.output_nanos)

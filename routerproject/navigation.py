@@ -1,0 +1,87 @@
+"""The admin's sidebar: what each person may see, grouped by what they come for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One entry: shown to whoever holds the permission (any member of staff, if there is none)."""
+
+    title: str
+    icon: str
+    url_name: str
+    permission: str = ""
+
+
+def _list_of(title: str, icon: str, model: str) -> Page:
+    app, name = model.split(".")
+    return Page(
+        title=title, icon=icon, url_name=f"admin:{app}_{name}_changelist", permission=f"{app}.view_{name}"
+    )
+
+
+GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
+    ("", (Page(title="Overview", icon="dashboard", url_name="admin:index"),)),
+    (
+        "Routing",
+        (
+            _list_of("Policies", "alt_route", "policies_app.policy"),
+            _list_of("Rules", "rule", "policies_app.rule"),
+            _list_of("Published versions", "history", "policies_app.policyversion"),
+        ),
+    ),
+    (
+        "Fleet",
+        (
+            _list_of("Models", "smart_toy", "policies_app.model"),
+            _list_of("Prices", "sell", "policies_app.price"),
+            _list_of("Providers", "dns", "policies_app.provider"),
+            _list_of("Serving processes", "memory", "dispatch_app.servingprocess"),
+        ),
+    ),
+    (
+        "Safety",
+        (_list_of("Kill switches", "power_settings_new", "policies_app.killswitch"),),
+    ),
+    (
+        "Tenants and money",
+        (
+            _list_of("Tenants", "apartment", "policies_app.tenant"),
+            _list_of("API keys", "key", "policies_app.apikey"),
+            _list_of("Budgets", "savings", "policies_app.budget"),
+            _list_of("Budget balances", "account_balance_wallet", "dispatch_app.budgetbalance"),
+        ),
+    ),
+    (
+        "Log",
+        (
+            _list_of("Dispatches", "receipt_long", "dispatch_app.dispatch"),
+            _list_of("Attempts", "conversion_path", "dispatch_app.attempt"),
+        ),
+    ),
+    (
+        "Accounts",
+        (
+            _list_of("Users", "person", "auth.user"),
+            _list_of("Groups", "group", "auth.group"),
+        ),
+    ),
+)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups that have something for this person, in unfold's shape."""
+    groups = ((title, list(_items(request, pages))) for title, pages in GROUPS)
+    return [{"title": title, "separator": bool(title), "items": items} for title, items in groups if items]
+
+
+def _items(request: HttpRequest, pages: tuple[Page, ...]) -> Iterator[dict[str, Any]]:
+    for page in pages:
+        if page.permission and not request.user.has_perm(page.permission):
+            continue
+        yield {"title": page.title, "icon": page.icon, "link": reverse(page.url_name)}
