@@ -276,8 +276,10 @@ async def test_a_bad_request_is_refused(client: AsyncOpenAI, wrong: dict):
         b'{"model":"sandbox-mid","messages":[{"role":"user","content":"\\ud800"}]}',
         b'{"model":"sandbox-mid","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"model":"sandbox-mid","messages":[{"role":"user"}],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b'{"model":"sandbox-mid","messages":[{"role":"user"}],"response_format":'
-         b'{"type":"json_schema","json_schema":{"name":"x","schema":{"properties":7}}}}',
+        (
+            b'{"model":"sandbox-mid","messages":[{"role":"user"}],"response_format":'
+            b'{"type":"json_schema","json_schema":{"name":"x","schema":{"properties":7}}}}'
+        ),
     ],
     ids=["empty", "cut", "array", "no-text", "surrogate", "deep", "deep-unknown", "schema"],
 )
