@@ -1,0 +1,182 @@
+"""Any order of begin, settle, void, expire, limit change, kill and lift, against a model of the ledger in Python."""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from dispatch_app.execution.ports import AttemptRecord, BudgetKey
+from dispatch_app.ledger.ledger import void_of
+from policies_app.models import Budget, KillSwitch, Tenant
+from policies_app.routing.codes import KillScope
+from tests.dispatch_app.ledger.books import Books, a_dispatch, a_settlement, an_attempt, an_outcome, key_of
+
+LIMITS = st.integers(min_value=0, max_value=4_000)
+AMOUNTS = st.integers(min_value=0, max_value=1_500)
+
+
+@dataclass
+class ModelledBudget:
+    key: BudgetKey
+    limit_nanos: int
+    settled: int = 0
+    reserved: int = 0
+    overage: int = 0
+
+    def has_room_for(self, nanos: int) -> bool:
+        granted = min(self.key.granted_nanos, self.limit_nanos)
+        return self.settled + self.reserved + self.overage + nanos <= granted
+
+
+@pytest.mark.timeout(240)
+def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
+    connection = psycopg.connect(conninfo, autocommit=True)
+    books = Books(connection=connection)
+
+    class LedgerMachine(RuleBasedStateMachine):
+        @initialize(limits=st.tuples(LIMITS, LIMITS))
+        def open_books(self, limits: tuple[int, int]) -> None:
+            connection.execute("TRUNCATE dispatch, attempt, budget_balance, rollup_delta")
+            KillSwitch.objects.all().delete()
+            Budget.objects.all().delete()
+            tenant, _ = Tenant.objects.get_or_create(name="acme")
+            created = [
+                Budget.objects.create(tenant=tenant, name=f"budget {n}", limit_nanos=limit)
+                for n, limit in enumerate(limits)
+            ]
+            self.budgets = [ModelledBudget(key_of(budget), budget.limit_nanos) for budget in created]
+            self.open: dict[Any, tuple[AttemptRecord, list[ModelledBudget]]] = {}
+            self.sent: list[tuple[Any, ...]] = []
+            self.is_killed = False
+
+        @rule(nanos=AMOUNTS, which=st.sets(st.integers(0, 1), min_size=1))
+        def begin(self, nanos: int, which: set[int]) -> None:
+            dispatch, attempt = a_dispatch(), an_attempt(reserved_nanos=nanos)
+            budgets = [self.budgets[n] for n in sorted(which)]
+            expected = "admitted"
+            if self.is_killed:
+                expected = "killed"
+            elif nanos > 0 and not all(budget.has_room_for(nanos) for budget in budgets):
+                expected = "over_budget"
+
+            assert self._send(dispatch, attempt, budgets, in_doubt=False) == expected
+
+            if expected == "admitted":
+                for budget in budgets:
+                    budget.reserved += nanos
+                self.open[attempt.id] = (attempt, budgets)
+                self.sent.append((dispatch, attempt, budgets))
+
+        @precondition(lambda self: self.sent)
+        @rule(data=st.data())
+        def begin_again_in_doubt(self, data: st.DataObject) -> None:
+            dispatch, attempt, budgets = data.draw(st.sampled_from(self.sent))
+            assert self._send(dispatch, attempt, budgets, in_doubt=True) in ("known", "expired")
+
+        @precondition(lambda self: self.open)
+        @rule(data=st.data(), cost=AMOUNTS, times=st.integers(1, 2))
+        def settle(self, data: st.DataObject, cost: int, times: int) -> None:
+            attempt, budgets = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
+            for _ in range(times):
+                self._settle(a_settlement(attempt, cost_nanos=cost, outcome=an_outcome()))
+            self._post(budgets, attempt.reserved_nanos, cost)
+
+        @precondition(lambda self: self.open)
+        @rule(data=st.data())
+        def void(self, data: st.DataObject) -> None:
+            attempt, budgets = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
+            self._settle(void_of(attempt))
+            self._post(budgets, attempt.reserved_nanos, 0)
+
+        @rule()
+        def expire(self) -> None:
+            at = datetime.now(UTC) + timedelta(minutes=3)
+            connection.execute("SELECT ledger_expire(%s, 1000)", [at])
+            connection.execute("UPDATE ledger_sweep SET swept_until = '-infinity'")
+            for attempt, budgets in self.open.values():
+                self._post(budgets, attempt.reserved_nanos, attempt.reserved_nanos)
+            self.open.clear()
+
+        @rule(which=st.integers(0, 1), limit=LIMITS)
+        def change_limit(self, which: int, limit: int) -> None:
+            budget = self.budgets[which]
+            Budget.objects.filter(pk=budget.key.budget_id).update(limit_nanos=limit)
+            budget.limit_nanos = limit
+
+        @rule()
+        def kill(self) -> None:
+            KillSwitch.objects.create(scope=KillScope.EVERYTHING, reason="test", author_name="test")
+            self.is_killed = True
+
+        @rule()
+        def lift(self) -> None:
+            KillSwitch.objects.update(lifted_at=datetime.now(UTC))
+            self.is_killed = False
+
+        @rule(which=st.integers(0, 1))
+        def new_period(self, which: int) -> None:
+            old = self.budgets[which]
+            key = replace(
+                old.key, period_start=old.key.period_start + timedelta(days=31), granted_nanos=old.limit_nanos
+            )
+            self.budgets[which] = ModelledBudget(key, old.limit_nanos)
+
+        @invariant()
+        def balances_equal_the_model(self) -> None:
+            for budget in getattr(self, "budgets", []):
+                assert books.balance(budget.key) == (budget.settled, budget.reserved, budget.overage)
+
+        def teardown(self) -> None:
+            books.assert_they_agree()
+
+        def _send(
+            self, dispatch: Any, attempt: AttemptRecord, budgets: list[ModelledBudget], *, in_doubt: bool
+        ) -> str:
+            wire = [
+                {
+                    "dispatch": dispatch,
+                    "attempt": attempt,
+                    "is_first": True,
+                    "slots": list(range(1, len(budgets) + 1)),
+                }
+            ]
+            row = connection.execute(
+                "SELECT ledger_begin(%s::jsonb, %s::jsonb, %s)::text",
+                [_json([budget.key for budget in budgets]), _json(wire), in_doubt],
+            ).fetchone()
+            return str(json.loads(row[0])["verdicts"][0][0])
+
+        def _settle(self, settlement: Any) -> None:
+            connection.execute("SELECT ledger_settle(%s::jsonb, '[]')", [_json([settlement])])
+
+        def _post(self, budgets: list[ModelledBudget], reserved: int, cost: int) -> None:
+            for budget in budgets:
+                budget.reserved -= reserved
+                budget.settled += min(cost, reserved)
+                budget.overage += max(cost - reserved, 0)
+
+    run_state_machine_as_test(
+        LedgerMachine,
+        settings=settings(
+            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+    connection.close()
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
