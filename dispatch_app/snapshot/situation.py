@@ -1,0 +1,155 @@
+"""Which budgets and kill switches bear on a request. Runs on every request: a few microseconds, no I/O."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from dispatch_app.execution.ports import BudgetKey
+from dispatch_app.snapshot.budget_usage import UsageKey
+from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, Snapshot
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope
+from policies_app.routing.periods import period_end, period_start
+from policies_app.routing.types import BudgetPressure, KilledTargets, Situation
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+NOTHING_KILLED = KilledTargets()
+
+
+class Usage(Protocol):
+    """What is known of the budgets' use; a plain dict will do."""
+
+    def get(self, key: UsageKey, default: int, /) -> int: ...
+
+
+def budget_keys(
+    *, key: ServedKey, end_user: str, policy_id: int | None, now: datetime
+) -> tuple[BudgetKey, ...]:
+    """Return every budget that applies to a request, in its running period. `end_user` is empty when none was named."""
+    zone = key.tenant.zone
+    return tuple(
+        BudgetKey(
+            budget_id=budget.id,
+            subject=subject,
+            period_start=_running_period_start(zone, budget.period, now),
+            granted_nanos=None if budget.action is BudgetAction.ALERT else budget.limit_nanos,
+        )
+        for budget, subject in _applying(key, end_user, policy_id)
+    )
+
+
+def situation_of(
+    *,
+    snapshot: Snapshot,
+    budget_usage: Usage,
+    key: ServedKey,
+    end_user: str,
+    policy_id: int | None,
+    now: datetime,
+) -> Situation:
+    """Return what changes from moment to moment and bears on this request: active kill switches and budget pressure."""
+    zone = key.tenant.zone
+    return Situation(
+        killed=killed_targets(switches=snapshot.kill_switches, now=now),
+        budgets=tuple(
+            _pressure(
+                budget,
+                budget_usage.get((budget.id, subject, _running_period_start(zone, budget.period, now)), 0),
+            )
+            for budget, subject in _applying(key, end_user, policy_id)
+        ),
+    )
+
+
+def killed_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> KilledTargets:
+    """Return what the switches stop at `now`; those that have expired stop nothing."""
+    if not switches:
+        return NOTHING_KILLED
+    global _killed  # noqa: PLW0603 — a memo of one entry: the same snapshot serves thousands of requests.
+    memo = _killed
+    if memo is None or memo.switches is not switches or not memo.since <= now < memo.until:
+        memo = _killed = _killed_at(switches, now)
+    return memo.targets
+
+
+def _applying(key: ServedKey, end_user: str, policy_id: int | None) -> Iterator[tuple[ServedBudget, str]]:
+    for budget in key.tenant.budgets:
+        scope = budget.scope
+        if scope is BudgetScope.TENANT:
+            yield budget, ""
+        elif scope is BudgetScope.END_USER:
+            if end_user and not budget.end_user:
+                yield budget, end_user
+            elif end_user and budget.end_user == end_user:
+                yield budget, ""
+        elif scope is BudgetScope.API_KEY:
+            if budget.api_key_id == key.id:
+                yield budget, ""
+        elif policy_id is not None and budget.policy_id == policy_id:
+            yield budget, ""
+
+
+def _pressure(budget: ServedBudget, used_nanos: int) -> BudgetPressure:
+    return BudgetPressure(
+        budget_id=budget.id,
+        name=budget.name,
+        scope=budget.scope,
+        action=budget.action,
+        used_nanos=used_nanos,
+        limit_nanos=budget.limit_nanos,
+        downgrade_at_pct=budget.downgrade_at_pct,
+        downgrade_to_tier=budget.downgrade_to_tier,
+    )
+
+
+# The calendar is dear (10 µs) and its answer lasts until the period ends. One entry a zone and period.
+_running_periods: dict[tuple[ZoneInfo, BudgetPeriod], tuple[datetime, datetime]] = {}
+
+
+def _running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> datetime:
+    running = _running_periods.get((zone, period))
+    if running is None or not running[0] <= now < running[1]:
+        running = (
+            period_start(period=period, now=now, zone=zone),
+            period_end(period=period, now=now, zone=zone),
+        )
+        _running_periods[zone, period] = running
+    return running[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KilledMemo:
+    switches: tuple[ServedKillSwitch, ...]
+    since: datetime
+    until: datetime
+    targets: KilledTargets
+
+
+_killed: _KilledMemo | None = None
+
+
+def _killed_at(switches: tuple[ServedKillSwitch, ...], now: datetime) -> _KilledMemo:
+    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]
+    return _KilledMemo(
+        switches=switches,
+        since=now,
+        until=min((switch.expires_at for switch in active if switch.expires_at), default=FOREVER),
+        targets=_targets_of(active),
+    )
+
+
+def _targets_of(switches: list[ServedKillSwitch]) -> KilledTargets:
+    def of(scope: KillScope) -> Iterator[ServedKillSwitch]:
+        return (switch for switch in switches if switch.scope is scope)
+
+    return KilledTargets(
+        everything=any(of(KillScope.EVERYTHING)),
+        providers=frozenset(switch.provider for switch in of(KillScope.PROVIDER)),
+        models=frozenset(switch.model for switch in of(KillScope.MODEL)),
+        policies=frozenset(switch.policy for switch in of(KillScope.POLICY)),
+        rules=frozenset((switch.policy, switch.rule) for switch in of(KillScope.RULE)),
+        tenants=frozenset(switch.tenant for switch in of(KillScope.TENANT)),
+        api_keys=frozenset(switch.api_key for switch in of(KillScope.API_KEY)),
+        end_users=frozenset((switch.tenant, switch.end_user) for switch in of(KillScope.END_USER)),
+    )
