@@ -3,7 +3,7 @@
 Everything here is immutable. Nothing here reads a clock, a cache or a database: what a decision depends on is an argument.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -165,7 +165,10 @@ class DroppedCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleTrace:
-    """One rule that was looked at. `failed` names the first condition that did not hold, `actual` what it met instead."""
+    """One rule that was looked at. `failed` names the first condition that did not hold, `actual` what it met instead.
+
+    On the rule that matched, `expected` and `actual` speak of all of its conditions, and are empty if it has none.
+    """
 
     rule: str
     matched: bool
@@ -195,7 +198,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The outcome of `choose`: exactly one of `plan` and `refusal` is set, and `trace` says how it came about."""
+    """The outcome of `choose`: exactly one of `plan` and `refusal` is set, and `trace` says how it came about.
+
+    The trace of `choose` words each rule only when that rule is read, so a decision whose trace nobody reads is cheap.
+    """
 
     policy: str
     version: int
@@ -203,5 +209,5 @@ class Decision:
     plan: RoutePlan | None
     refusal: Refusal | None
     dropped: tuple[DroppedCandidate, ...]
-    trace: tuple[RuleTrace, ...]
+    trace: Sequence[RuleTrace]
     seed: int

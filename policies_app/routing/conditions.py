@@ -1,0 +1,388 @@
+"""The closed set of conditions that a rule can state.
+
+A condition reads facts of the request and the situation around it, never the text of a prompt. Its operands are checked
+when it is built, so that a bad rule fails then and not on a request. A fact that is missing matches nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
+from typing import ClassVar, get_args
+
+from policies_app.routing.codes import BudgetScope, Capability
+from policies_app.routing.types import Facts, Situation
+
+LARGEST_INTEGER = 2**31 - 1
+"""The largest figure that a document may state: what a PostgreSQL integer holds."""
+
+_LONGEST_TEXT = 300
+_VALUES_SHOWN = 5
+
+
+class OperandError(ValueError):
+    """An operand that no condition or route can have. The message begins with the operand's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OneOf:
+    """A fact equals one of the values of the operand that the subclass declares."""
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    operand: ClassVar[str]
+
+    members: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        values = _distinct_texts(getattr(self, self.operand), self.operand)
+        object.__setattr__(self, self.operand, values)
+        object.__setattr__(self, "members", frozenset(values))
+
+    def expected(self) -> str:
+        """What must hold, in words."""
+        return f"{self.noun} is {_one_of(getattr(self, self.operand))}"
+
+    def actual(self, facts: Facts, situation: Situation) -> str:
+        """What the request brought instead, in words."""
+        value = self._fact(facts)
+        return f"no {self.noun} was given" if value is None else f"{self.noun} is {value}"
+
+    def implies(self, other: object) -> bool:
+        """Whether `other` holds wherever this one does."""
+        return isinstance(other, type(self)) and self.members <= other.members
+
+    def contradicts(self, other: object) -> bool:
+        """Whether this one and `other` can never hold together."""
+        return isinstance(other, type(self)) and self.members.isdisjoint(other.members)
+
+    def _fact(self, facts: Facts) -> str | None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskIs(_OneOf):
+    """The caller's task is one of `tasks`."""
+
+    kind: ClassVar[str] = "task"
+    noun: ClassVar[str] = "task"
+    operand: ClassVar[str] = "tasks"
+
+    tasks: tuple[str, ...]
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return facts.task in self.members
+
+    def _fact(self, facts: Facts) -> str | None:
+        return facts.task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantIs(_OneOf):
+    """The caller's tenant is one of `tenants`."""
+
+    kind: ClassVar[str] = "tenant"
+    noun: ClassVar[str] = "tenant"
+    operand: ClassVar[str] = "tenants"
+
+    tenants: tuple[str, ...]
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return facts.tenant in self.members
+
+    def _fact(self, facts: Facts) -> str | None:
+        return facts.tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyIs(_OneOf):
+    """The caller's API key, by public id, is one of `api_keys`."""
+
+    kind: ClassVar[str] = "api_key"
+    noun: ClassVar[str] = "API key"
+    operand: ClassVar[str] = "api_keys"
+
+    api_keys: tuple[str, ...]
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return facts.api_key in self.members
+
+    def _fact(self, facts: Facts) -> str | None:
+        return facts.api_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndUserIs(_OneOf):
+    """The end user that the caller speaks for is one of `end_users`."""
+
+    kind: ClassVar[str] = "end_user"
+    noun: ClassVar[str] = "end user"
+    operand: ClassVar[str] = "end_users"
+
+    end_users: tuple[str, ...]
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return facts.end_user in self.members
+
+    def _fact(self, facts: Facts) -> str | None:
+        return facts.end_user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagsMatch:
+    """Every key of `tags` is a tag of the request, with one of that key's values."""
+
+    kind: ClassVar[str] = "tags"
+
+    tags: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        keys = _distinct_texts(self.tags, "tags")
+        object.__setattr__(
+            self, "tags", {key: _distinct_texts(self.tags[key], f"tags.{key}") for key in keys}
+        )
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        for key, values in self.tags.items():  # noqa: SIM110 - a generator costs more than the comparison
+            if facts.tags.get(key) not in values:
+                return False
+        return True
+
+    def expected(self) -> str:
+        """What must hold, in words."""
+        return " and ".join(f"tag {key} is {_one_of(values)}" for key, values in self.tags.items())
+
+    def actual(self, facts: Facts, situation: Situation) -> str:
+        """What the request brought instead, in words."""
+        given = facts.tags
+        return ", ".join(
+            f"tag {key} is {given[key]}" if key in given else f"no tag {key}" for key in self.tags
+        )
+
+    def implies(self, other: object) -> bool:
+        """Whether `other` holds wherever this one does."""
+        return isinstance(other, TagsMatch) and all(
+            key in self.tags and set(self.tags[key]) <= set(values) for key, values in other.tags.items()
+        )
+
+    def contradicts(self, other: object) -> bool:
+        """Whether this one and `other` can never hold together."""
+        return isinstance(other, TagsMatch) and any(
+            key in self.tags and set(self.tags[key]).isdisjoint(values) for key, values in other.tags.items()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TokensBetween:
+    """A number of tokens lies between two bounds, both included; a bound of None is open."""
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+
+    minimum: int | None = None
+    maximum: int | None = None
+
+    least: int = field(init=False, repr=False, compare=False, default=0)
+    most: float = field(init=False, repr=False, compare=False, default=inf)
+
+    def __post_init__(self) -> None:
+        if self.minimum is None and self.maximum is None:
+            raise OperandError("minimum: give a minimum, a maximum or both")
+        for name, value in (("minimum", self.minimum), ("maximum", self.maximum)):
+            if value is not None:
+                require_integer(value, name, least=0)
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise OperandError(f"minimum: {self.minimum} exceeds the maximum of {self.maximum}")
+        object.__setattr__(self, "least", 0 if self.minimum is None else self.minimum)
+        object.__setattr__(self, "most", inf if self.maximum is None else self.maximum)
+
+    def expected(self) -> str:
+        """What must hold, in words."""
+        if self.maximum is None:
+            return f"{self.noun} is at least {self.minimum} tokens"
+        if self.minimum is None:
+            return f"{self.noun} is at most {self.maximum} tokens"
+        return f"{self.noun} is between {self.minimum} and {self.maximum} tokens"
+
+    def implies(self, other: object) -> bool:
+        """Whether `other` holds wherever this one does."""
+        return isinstance(other, type(self)) and other.least <= self.least and self.most <= other.most
+
+    def contradicts(self, other: object) -> bool:
+        """Whether this one and `other` can never hold together."""
+        return isinstance(other, type(self)) and (self.most < other.least or other.most < self.least)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputTokensBetween(_TokensBetween):
+    """The estimated input lies in a range."""
+
+    kind: ClassVar[str] = "input_tokens"
+    noun: ClassVar[str] = "estimated input"
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return self.least <= facts.input_tokens <= self.most
+
+    def actual(self, facts: Facts, situation: Situation) -> str:
+        """What the request brought instead, in words."""
+        return f"estimated input is {facts.input_tokens} tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputTokensBetween(_TokensBetween):
+    """The output limit that the caller asked for lies in a range; a caller that set none is in no range."""
+
+    kind: ClassVar[str] = "output_tokens"
+    noun: ClassVar[str] = "requested output"
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return facts.output_tokens is not None and self.least <= facts.output_tokens <= self.most
+
+    def actual(self, facts: Facts, situation: Situation) -> str:
+        """What the request brought instead, in words."""
+        if facts.output_tokens is None:
+            return "no output limit was requested"
+        return f"requested output is {facts.output_tokens} tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsAll:
+    """The request needs every one of `capabilities`."""
+
+    kind: ClassVar[str] = "needs"
+
+    capabilities: tuple[Capability, ...]
+
+    members: frozenset[Capability] = field(init=False, repr=False, compare=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        if not self.capabilities:
+            raise OperandError("capabilities: give at least one")
+        members = frozenset(Capability(capability) for capability in self.capabilities)
+        object.__setattr__(self, "capabilities", tuple(sorted(members)))
+        object.__setattr__(self, "members", members)
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return self.members <= facts.needs
+
+    def expected(self) -> str:
+        """What must hold, in words."""
+        return f"the request needs {', '.join(self.capabilities)}"
+
+    def actual(self, facts: Facts, situation: Situation) -> str:
+        """What the request brought instead, in words."""
+        return f"the request needs {', '.join(sorted(facts.needs)) or 'nothing special'}"
+
+    def implies(self, other: object) -> bool:
+        """Whether `other` holds wherever this one does."""
+        return isinstance(other, NeedsAll) and self.members >= other.members
+
+    def contradicts(self, other: object) -> bool:
+        """Never: a request may need anything at once."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUsed:
+    """Some budget of `scope` that applies to the request is used up to `used_pct_min` percent or more."""
+
+    kind: ClassVar[str] = "budget_used"
+
+    scope: BudgetScope
+    used_pct_min: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scope", BudgetScope(self.scope))
+        require_integer(self.used_pct_min, "used_pct_min", least=1)
+
+    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        return any(
+            budget.scope is self.scope and budget.used_pct >= self.used_pct_min
+            for budget in situation.budgets
+        )
+
+    def expected(self) -> str:
+        """What must hold, in words."""
+        return f"{self._scope_words} budget is used to at least {self.used_pct_min} %"
+
+    def actual(self, facts: Facts, situation: Situation) -> str:
+        """What the request brought instead, in words."""
+        used = [
+            f"budget {budget.name} is used to {budget.used_pct:.0f} %"
+            for budget in situation.budgets
+            if budget.scope is self.scope
+        ]
+        return ", ".join(used) or f"no {self._scope_words} budget applies"
+
+    def implies(self, other: object) -> bool:
+        """Whether `other` holds wherever this one does."""
+        return (
+            isinstance(other, BudgetUsed)
+            and self.scope is other.scope
+            and self.used_pct_min >= other.used_pct_min
+        )
+
+    def contradicts(self, other: object) -> bool:
+        """Never: usage has no upper end."""
+        return False
+
+    @property
+    def _scope_words(self) -> str:
+        return self.scope.replace("_", " ")
+
+
+Condition = (
+    TaskIs
+    | TenantIs
+    | ApiKeyIs
+    | EndUserIs
+    | TagsMatch
+    | InputTokensBetween
+    | OutputTokensBetween
+    | NeedsAll
+    | BudgetUsed
+)
+
+CONDITION_KINDS: Mapping[str, type[Condition]] = {
+    condition.kind: condition for condition in get_args(Condition)
+}
+"""Every condition by the `kind` that documents name it by."""
+
+
+def require_integer(value: object, name: str, *, least: int) -> None:
+    """Check an operand that counts something.
+
+    :raises OperandError: if it is no integer, below `least` or larger than a document may state.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST_INTEGER:
+        raise OperandError(f"{name}: must be an integer from {least} to {LARGEST_INTEGER}")
+
+
+def require_text(value: object, name: str) -> None:
+    """Check an operand that names something.
+
+    :raises OperandError: if it is no text, blank, too long, or cannot be stored.
+    """
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_TEXT:
+        raise OperandError(f"{name}: must be a text of 1 to {_LONGEST_TEXT} characters")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise OperandError(f"{name}: must not contain NUL or a lone surrogate")
+
+
+def _distinct_texts(values: Iterable[str], name: str) -> tuple[str, ...]:
+    """The values without repetition and in one order, so that equal conditions have equal documents."""
+    if isinstance(values, str):
+        raise OperandError(f"{name}: must be a list of texts, not one text")
+    distinct = set(values)
+    if not distinct:
+        raise OperandError(f"{name}: give at least one value")
+    for value in distinct:
+        require_text(value, name)
+    return tuple(sorted(distinct))
+
+
+def _one_of(values: tuple[str, ...]) -> str:
+    if len(values) == 1:
+        return values[0]
+    hidden = len(values) - _VALUES_SHOWN
+    return f"one of {', '.join(values[:_VALUES_SHOWN])}" + (f" and {hidden} more" if hidden > 0 else "")

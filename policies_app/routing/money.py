@@ -1,0 +1,44 @@
+"""What a call costs, and what it can cost at most, in whole nano-dollars."""
+
+from policies_app.routing.types import CatalogueModel, Facts, Price, Usage
+
+TOKENS_PER_PRICE = 1_000_000
+"""A price is stated for so many tokens."""
+
+
+def cost_nanos(*, usage: Usage, price: Price) -> int:
+    """What `usage` costs at `price`, rounded up once, to a whole nano-dollar."""
+    return _per_million(
+        usage.input_tokens * price.input_nanos
+        + usage.cached_input_tokens * price.cached_input_nanos
+        + usage.cache_write_tokens * price.cache_write_nanos
+        + usage.output_tokens * price.output_nanos
+        + usage.reasoning_tokens * price.reasoning_nanos
+    )
+
+
+def bound_nanos(*, facts: Facts, model: CatalogueModel, price: Price, output_tokens_limit: int) -> int:
+    """The most that the request can cost at `model`, whichever buckets its tokens fall in.
+
+    It holds for any usage whose input is within `facts.input_tokens_bound` plus the images at the model's bound, and
+    whose output is within `output_tokens_limit` for each of the choices.
+    """
+    input_tokens = facts.input_tokens_bound + facts.images * model.image_tokens_bound
+    output_tokens = facts.choices * output_tokens_limit
+    return _per_million(
+        input_tokens * dearest_input_nanos(price) + output_tokens * dearest_output_nanos(price)
+    )
+
+
+def dearest_input_nanos(price: Price) -> int:
+    """The highest price that an input token can meet, in nano-dollars per million."""
+    return max(price.input_nanos, price.cached_input_nanos, price.cache_write_nanos)
+
+
+def dearest_output_nanos(price: Price) -> int:
+    """The highest price that an output token can meet, in nano-dollars per million."""
+    return max(price.output_nanos, price.reasoning_nanos)
+
+
+def _per_million(nanos: int) -> int:
+    return -(-nanos // TOKENS_PER_PRICE)

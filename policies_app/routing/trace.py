@@ -1,0 +1,72 @@
+"""Which rules were looked at and why each was passed over, told on demand.
+
+Conditions are pure, so the trace is not recorded while deciding: it is worked out again for the rules that are read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import overload
+
+from policies_app.routing.compilation import CompiledRule
+from policies_app.routing.conditions import Condition
+from policies_app.routing.types import Facts, RuleTrace, Situation
+
+KILLED = "killed"
+"""What `RuleTrace.failed` says of a rule that a kill switch took out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesLookedAt(Sequence[RuleTrace]):
+    """The first `length` of a policy's rules, as they met one request."""
+
+    policy: str
+    rules: tuple[CompiledRule, ...]
+    length: int
+    facts: Facts
+    situation: Situation
+    now: datetime
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> RuleTrace: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RuleTrace, ...]: ...
+    def __getitem__(self, index: int | slice) -> RuleTrace | tuple[RuleTrace, ...]:
+        if isinstance(index, slice):
+            return tuple(self._trace(rule) for rule in self.rules[: self.length][index])
+        return self._trace(self.rules[range(self.length)[index]])
+
+    def _trace(self, rule: CompiledRule) -> RuleTrace:
+        if (self.policy, rule.name) in self.situation.killed.rules:
+            return RuleTrace(
+                rule=rule.name, matched=False, failed=KILLED, actual="a kill switch stops this rule"
+            )
+        failed = first_failure(rule, self.facts, self.situation, self.now)
+        if failed is None:
+            return self._match(rule)
+        return RuleTrace(
+            rule=rule.name,
+            matched=False,
+            failed=failed.kind,
+            expected=failed.expected(),
+            actual=failed.actual(self.facts, self.situation),
+        )
+
+    def _match(self, rule: CompiledRule) -> RuleTrace:
+        return RuleTrace(
+            rule=rule.name,
+            matched=True,
+            expected=" and ".join([condition.expected() for condition in rule.conditions]),
+            actual=", ".join([condition.actual(self.facts, self.situation) for condition in rule.conditions]),
+        )
+
+
+def first_failure(rule: CompiledRule, facts: Facts, situation: Situation, now: datetime) -> Condition | None:
+    """The first condition of `rule` that does not hold, None when all do."""
+    for condition in rule.conditions:
+        if not condition.holds(facts, situation, now):
+            return condition
+    return None
