@@ -1,3 +1,4 @@
+from policies_app.models.audit import AuditAction, AuditEntry
 from policies_app.models.budgets import Budget
 from policies_app.models.catalogue import Credential, Model, Price, Provider
 from policies_app.models.kill_switches import KillSwitch
@@ -6,6 +7,8 @@ from policies_app.models.tenants import ApiKey, Tenant
 
 __all__ = [
     "ApiKey",
+    "AuditAction",
+    "AuditEntry",
     "Budget",
     "Credential",
     "KillSwitch",
