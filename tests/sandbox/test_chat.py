@@ -38,6 +38,15 @@ async def test_usage_adds_up_and_names_its_details(client: AsyncOpenAI):
     assert usage.prompt_tokens_details.cached_tokens == 0
 
 
+async def test_every_choice_reasons_and_is_counted(client: AsyncOpenAI):
+    completion = await client.chat.completions.create(
+        model="sandbox-small", messages=CAPITAL, reasoning_effort="medium", n=2, max_completion_tokens=65
+    )
+
+    assert completion.usage.completion_tokens_details.reasoning_tokens == 2 * 64
+    assert completion.usage.completion_tokens == 2 * 65
+
+
 async def test_a_stream_says_the_same_as_a_plain_reply(client: AsyncOpenAI):
     plain = await client.chat.completions.create(model="sandbox-mid", messages=CAPITAL)
     stream = await client.chat.completions.create(
