@@ -62,6 +62,7 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
         (
             _list_of("Dispatches", "receipt_long", "dispatch_app.dispatch"),
             _list_of("Attempts", "conversion_path", "dispatch_app.attempt"),
+            _list_of("Audit trail", "policy", "policies_app.auditentry"),
         ),
     ),
     (

@@ -150,6 +150,21 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(98.4% .014 180.72)",
+            "100": "oklch(95.3% .051 180.801)",
+            "200": "oklch(91% .096 180.426)",
+            "300": "oklch(85.5% .138 181.071)",
+            "400": "oklch(77.7% .152 181.912)",
+            "500": "oklch(70.4% .14 182.503)",
+            "600": "oklch(51.1% .096 186.391)",
+            "700": "oklch(43.7% .078 188.216)",
+            "800": "oklch(38.6% .063 188.416)",
+            "900": "oklch(33% .055 188.6)",
+            "950": "oklch(27.7% .046 192.524)",
+        },
+    },
     "COMMAND": {"search_models": ["policies_app.policy", "policies_app.rule", "policies_app.model"]},
     "SIDEBAR": {"command_search": True, "navigation": "routerproject.navigation.sidebar"},
 }

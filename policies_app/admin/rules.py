@@ -1,28 +1,157 @@
 """Admin page of a rule: its conditions by family, its steps in order."""
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import action, display
 
+from policies_app.admin.fields import CheckboxesField, LinesField
+from policies_app.admin.ordering import LAST, OrderedForm, OrderedFormSet, renumber
 from policies_app.models import Rule, Step
+from policies_app.models.choices import choices_of
+from policies_app.routing.codes import Capability
+from policies_app.validation import rule_errors, step_count_error
+
+
+class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
+    tasks = LinesField(required=False, item_max_length=64, help_text="Task is one of these, one a line.")
+    end_users = LinesField(
+        required=False, item_max_length=255, help_text="End user is one of these, one a line."
+    )
+    tags = LinesField(
+        required=False,
+        item_max_length=300,
+        help_text="One key=value a line. Several values of one key: any of them; several keys: all of them.",
+    )
+    needs = CheckboxesField(
+        choices=choices_of(Capability), required=False, help_text="The request needs all of these."
+    )
+
+    class Meta:
+        model = Rule
+        exclude = ("position",)  # noqa: DJ006
+        labels = {
+            "is_default": "Default rule",
+            "input_tokens_min": "Input tokens, least",
+            "input_tokens_max": "Input tokens, most",
+            "output_tokens_min": "Output tokens, least",
+            "output_tokens_max": "Output tokens, most",
+            "budget_scope": "Budget of",
+            "budget_used_pct_min": "Used to at least, %",
+            "deadline_ms": "Deadline, ms",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        for field, message in rule_errors(values).items():
+            self.add_error(field, message)
+        return values
+
+
+class StepFormSet(OrderedFormSet):
+    """The steps as a whole: how many a strategy takes."""
+
+    def clean(self) -> None:
+        super().clean()
+        kept = [form for form in self.forms if form.has_changed() or form.instance.pk]
+        steps = len([form for form in kept if not self._should_delete_form(form)])
+        message = step_count_error(strategy=self.instance.strategy, steps=steps)
+        if message:
+            raise forms.ValidationError(message)
 
 
 class StepInline(TabularInline):
     model = Step
+    form = OrderedForm
+    formset = StepFormSet
     extra = 0
     ordering = ("position",)
     ordering_field = "position"
     autocomplete_fields = ("model",)
+    fields = ("position", "model", "timeout_ms", "max_output_tokens")
+    hide_title = True
+    verbose_name_plural = "steps, tried in this order: drag to reorder"
 
 
 @admin.register(Rule)
 class RuleAdmin(ModelAdmin):
-    list_display = ("policy", "position", "name", "is_default", "strategy", "enabled")
-    list_display_links = ("name",)
+    form = RuleForm
+    list_display = (
+        "name",
+        "policy",
+        "position",
+        "conditions",
+        "route",
+        "strategy",
+        "shown_default",
+        "enabled",
+    )
     list_filter = ("enabled", ("policy", RelatedDropdownFilter), ("strategy", ChoicesDropdownFilter))
     list_filter_submit = True
     list_select_related = ("policy",)
-    search_fields = ("name", "policy__name")
+    search_fields = ("name", "policy__name", "steps__model__name")
     autocomplete_fields = ("policy", "tenants")
     ordering = ("policy__name", "position")
     inlines = (StepInline,)
+    warn_unsaved_form = True
+    fieldsets = (
+        (None, {"fields": ("policy", "name", ("is_default", "enabled"))}),
+        (
+            "When: task",
+            {
+                "fields": ("tasks",),
+                "description": "All of the conditions must hold; an empty one holds for every request.",
+            },
+        ),
+        ("When: caller", {"fields": ("tenants", "end_users", "tags")}),
+        (
+            "When: shape of the request",
+            {
+                "fields": (
+                    ("input_tokens_min", "input_tokens_max"),
+                    ("output_tokens_min", "output_tokens_max"),
+                    "needs",
+                )
+            },
+        ),
+        ("When: budget pressure", {"fields": (("budget_scope", "budget_used_pct_min"),)}),
+        (
+            "Then: strategy",
+            {"fields": ("strategy", ("deadline_ms", "max_attempts"), "allow_dearer_fallback")},
+        ),
+    )
+    actions_detail = ("open_policy",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
+        return super().get_queryset(request).prefetch_related("steps__model", "tenants")
+
+    def save_model(self, request: HttpRequest, obj: Rule, form: RuleForm, change: bool) -> None:  # noqa: FBT001
+        if not change or "policy" in form.changed_data:
+            obj.position = LAST
+        super().save_model(request, obj, form, change)
+        renumber(obj.policy.rules.order_by("is_default", "position"))
+
+    @action(description="Policy", icon="alt_route", permissions=("policies_app.view_policy",))
+    def open_policy(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        rule = Rule.objects.get(pk=object_id)
+        return redirect(reverse("admin:policies_app_policy_change", args=(rule.policy_id,)))
+
+    @display(description="", label={"default": "primary"})
+    def shown_default(self, rule: Rule) -> str | None:
+        return "default" if rule.is_default else None
+
+    @admin.display(description="When")
+    def conditions(self, rule: Rule) -> str:
+        return ""
+
+    @admin.display(description="Route")
+    def route(self, rule: Rule) -> str:
+        steps = sorted(rule.steps.all(), key=lambda step: step.position)
+        return " → ".join(step.model.name for step in steps) or "no steps"

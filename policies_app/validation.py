@@ -1,0 +1,144 @@
+"""What is wrong with the fields of a row, by field, in words for whoever typed them.
+
+The database refuses the same rows; these functions say which field to change. The admin's forms and the API's serializers
+ask them. They take values by field name and perform no I/O.
+"""
+
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any
+
+from policies_app.routing.codes import BudgetScope, KillScope, Strategy
+
+Values = Mapping[str, Any]
+FieldErrors = dict[str, str]
+
+CONDITION_FIELDS = (
+    "tasks",
+    "tenants",
+    "end_users",
+    "tags",
+    "input_tokens_min",
+    "input_tokens_max",
+    "output_tokens_min",
+    "output_tokens_max",
+    "needs",
+    "budget_scope",
+    "budget_used_pct_min",
+)
+
+KILL_SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    KillScope.EVERYTHING: (),
+    KillScope.PROVIDER: ("provider",),
+    KillScope.MODEL: ("model",),
+    KillScope.POLICY: ("policy",),
+    KillScope.RULE: ("policy", "rule_name"),
+    KillScope.TENANT: ("tenant",),
+    KillScope.API_KEY: ("api_key",),
+    KillScope.END_USER: ("tenant", "end_user"),
+}
+"""Which fields a kill switch of each scope fills in."""
+
+BUDGET_SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    BudgetScope.TENANT: (),
+    BudgetScope.END_USER: (),
+    BudgetScope.API_KEY: ("api_key",),
+    BudgetScope.POLICY: ("policy",),
+}
+"""Which fields a budget of each scope must fill in. An end user is optional: empty means each one separately."""
+
+
+def rule_errors(values: Values) -> FieldErrors:
+    """What is wrong with a rule, its steps aside."""
+    return dict(_rule_errors(values))
+
+
+def step_count_error(*, strategy: str, steps: int) -> str:
+    """What is wrong with the number of a rule's steps; empty if nothing is.
+
+    A rule without steps is a fair draft: publishing refuses it.
+    """
+    if strategy == Strategy.SINGLE and steps > 1:
+        return f"The strategy single takes one step; this rule has {steps}. Remove some, or choose failover."
+    return ""
+
+
+def kill_switch_errors(values: Values) -> FieldErrors:
+    """Which subject fields do not go with the scope."""
+    scope = str(values.get("scope") or "")
+    return _subject_errors(
+        values, scope=scope, wanted=KILL_SUBJECTS.get(scope, ()), subjects=_fields_of(KILL_SUBJECTS)
+    )
+
+
+def budget_errors(values: Values) -> FieldErrors:
+    """Which subject fields do not go with the scope, or belong to another tenant."""
+    scope = str(values.get("scope") or "")
+    subjects = {*_fields_of(BUDGET_SUBJECTS), "end_user"}
+    if scope == BudgetScope.END_USER:
+        subjects.discard("end_user")
+    errors = _subject_errors(values, scope=scope, wanted=BUDGET_SUBJECTS.get(scope, ()), subjects=subjects)
+    api_key, tenant = values.get("api_key"), values.get("tenant")
+    if api_key and tenant and api_key.tenant_id != tenant.pk:
+        errors.setdefault("api_key", f"This key belongs to {api_key.tenant}, not to {tenant}.")
+    return errors
+
+
+def model_errors(values: Values) -> FieldErrors:
+    """Limits of a fleet model that contradict each other."""
+    context, output = values.get("context_window_tokens"), values.get("max_output_tokens")
+    if context is not None and output is not None and output > context:
+        return {"max_output_tokens": f"The output limit cannot exceed the context window of {context}."}
+    return {}
+
+
+def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:
+    if values.get("is_default"):
+        for name in CONDITION_FIELDS:
+            if _is_stated(values.get(name)):
+                yield name, "The default rule takes whatever is left, so it has no conditions."
+        if values.get("enabled") is False:
+            yield "enabled", "The default rule cannot be off: every policy needs it."
+    yield from _tag_errors(values.get("tags") or ())
+    yield from _range_errors(values)
+    if values.get("budget_scope") and values.get("budget_used_pct_min") is None:
+        yield "budget_used_pct_min", "Say from which percentage on the rule holds."
+    if values.get("budget_used_pct_min") is not None and not values.get("budget_scope"):
+        yield "budget_scope", "Say which budget the percentage looks at."
+
+
+def _is_stated(condition: Any) -> bool:
+    return (
+        condition is not None and condition != "" and (not isinstance(condition, Sized) or len(condition) > 0)
+    )
+
+
+def _tag_errors(tags: Any) -> Iterator[tuple[str, str]]:
+    for tag in tags:
+        key, equals, value = tag.partition("=")
+        if not (key.strip() and equals and value.strip()):
+            yield "tags", f"“{tag}” is not of the form key=value."
+            return
+
+
+def _range_errors(values: Values) -> Iterator[tuple[str, str]]:
+    for noun in ("input_tokens", "output_tokens"):
+        least, most = values.get(f"{noun}_min"), values.get(f"{noun}_max")
+        if least is not None and most is not None and least > most:
+            yield f"{noun}_max", f"The most ({most}) is below the least ({least})."
+
+
+def _subject_errors(
+    values: Values, *, scope: str, wanted: tuple[str, ...], subjects: set[str]
+) -> FieldErrors:
+    words = scope.replace("_", " ")
+    missing = {name: f"The scope {words} needs this field." for name in wanted if not values.get(name)}
+    surplus = {
+        name: f"The scope {words} does not use this field: leave it empty."
+        for name in sorted(subjects - set(wanted))
+        if values.get(name)
+    }
+    return missing | surplus
+
+
+def _fields_of(subjects: Mapping[str, tuple[str, ...]]) -> set[str]:
+    return {name for names in subjects.values() for name in names}
