@@ -152,3 +152,32 @@ class AttemptState(StrEnum):
     SETTLED = "settled"
     VOIDED = "voided"
     EXPIRED = "expired"
+
+
+class Severity(StrEnum):
+    """Whether a finding keeps a policy from being published."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class FindingCode(StrEnum):
+    """What `verify` can find in a policy."""
+
+    NO_DEFAULT = "no_default"
+    DEFAULT_NOT_LAST = "default_not_last"
+    CONDITIONAL_DEFAULT = "conditional_default"
+    DUPLICATE_RULE = "duplicate_rule"
+    UNKNOWN_BASELINE = "unknown_baseline"
+    NO_STEPS = "no_steps"
+    SEVERAL_STEPS = "several_steps"
+    DUPLICATE_STEP = "duplicate_step"
+    UNREACHABLE_STEP = "unreachable_step"
+    UNKNOWN_MODEL = "unknown_model"
+    DISABLED_MODEL = "disabled_model"
+    NO_PRICE = "no_price"
+    CAPABILITY_GAP = "capability_gap"
+    DEARER_FALLBACK = "dearer_fallback"
+    CONTRADICTION = "contradiction"
+    DEAD_RULE = "dead_rule"
+    AFTER_UNCONDITIONAL = "after_unconditional"

@@ -33,7 +33,7 @@ def explain(*, decision: Decision) -> str:
 def explain_rule(trace: RuleTrace) -> str:
     """What became of one rule, on one line."""
     if trace.matched:
-        return f"{trace.rule}: matched, {_because(trace)}"
+        return f"{trace.rule}: matched {_because(trace)}"
     if not trace.expected:
         return f"{trace.rule}: passed over, {trace.actual}"
     return f"{trace.rule}: passed over, {trace.expected} was expected, but {trace.actual}"
@@ -49,7 +49,7 @@ def _match_in_words(decision: Decision) -> str:
         return "The caller named the model itself."
     matched = decision.trace[-1] if decision.trace else RuleTrace(rule=decision.rule or "", matched=True)
     return (
-        f"Rule '{matched.rule}' of policy {decision.policy} v{decision.version} matched, {_because(matched)}."
+        f"Rule '{matched.rule}' of policy {decision.policy} v{decision.version} matched {_because(matched)}."
     )
 
 

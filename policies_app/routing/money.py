@@ -25,9 +25,14 @@ def bound_nanos(*, facts: Facts, model: CatalogueModel, price: Price, output_tok
     """
     input_tokens = facts.input_tokens_bound + facts.images * model.image_tokens_bound
     output_tokens = facts.choices * output_tokens_limit
-    return _per_million(
-        input_tokens * dearest_input_nanos(price) + output_tokens * dearest_output_nanos(price)
-    )
+    return dearest_nanos(price=price, input_tokens=input_tokens, output_tokens=output_tokens)
+
+
+def dearest_nanos(*, price: Price, input_tokens: int, output_tokens: int) -> int:
+    """The most that so many tokens can cost at `price`, whichever buckets they fall in."""
+    input_nanos = input_tokens * dearest_input_nanos(price)
+    output_nanos = output_tokens * dearest_output_nanos(price)
+    return _per_million(input_nanos + output_nanos)
 
 
 def dearest_input_nanos(price: Price) -> int:
