@@ -1,14 +1,16 @@
 """What execution needs of the world outside: a ledger, upstreams, a clock and ids. Each has one real implementation."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
-from policies_app.routing.types import Usage
+from policies_app.routing.types import Candidate, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,3 +136,56 @@ class Ledger(Protocol):
 
     async def finish(self, *, dispatch: DispatchRecord, outcome: DispatchOutcome) -> bool:
         """End a dispatch that has no further attempt to settle, or never had one. False: still pending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamCall:
+    """One attempt as a vendor's adapter needs it. `deadline_at` is on the clock of the event loop."""
+
+    request: Request
+    candidate: Candidate
+    deadline_at: float
+
+
+class Upstream(Protocol):
+    """Calls a vendor once; see `dispatch_app.providers`."""
+
+    async def complete(self, call: UpstreamCall) -> Reply:
+        """Return the whole reply.
+
+        :raises UpstreamError: whatever goes wrong; see `dispatch_app.execution.errors`.
+        """
+
+    def stream(self, call: UpstreamCall) -> AbstractAsyncContextManager[AsyncIterator[StreamPart]]:
+        """Open a stream of parts, which ends when the vendor says that it is complete.
+
+        :raises UpstreamError: on opening, or from the iterator.
+        """
+
+
+class Sink(Protocol):
+    """Where the parts of a streamed reply go; see `dispatch_app.gateway.streaming`."""
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the client hung up."""
+
+    def on_abandoned(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, at most once, when the client hangs up."""
+
+    async def put(self, part: StreamPart) -> None:
+        """Forward a part; waits while the client is behind."""
+
+
+class Clock(Protocol):
+    """Time, in two senses."""
+
+    def monotonic(self) -> float:
+        """Seconds on the clock of the event loop."""
+
+    def now(self) -> datetime:
+        """The time of day, aware."""
+
+
+IdSource = Callable[[], UUID]
+"""Gives ids that grow with time (UUIDv7)."""

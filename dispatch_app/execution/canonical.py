@@ -1,0 +1,95 @@
+"""The canonical prompt format and its replies: OpenAI's chat completions, checked at the edge and carried as values.
+
+Wire formats of clients are turned into these, adapters turn these into the wire formats of vendors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from policies_app.routing.types import Usage
+
+_THINKING_FIELDS = frozenset(
+    {"reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request. `fields` holds what a vendor may see, under OpenAI's names.
+
+    What Signalbox decides itself is not among them: model, streaming, output limit. `limit_field` is the name that the
+    caller gave its output limit, None when it set none.
+    """
+
+    fields: Mapping[str, Any]
+    stream: bool
+    choices: int
+    limit_field: str | None = None
+
+    @property
+    def may_think(self) -> bool:
+        """Whether the vendor may generate, and bill, tokens that are never seen."""
+        return not _THINKING_FIELDS.isdisjoint(self.fields)
+
+
+class Choice(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One finished reply, in OpenAI's shape."""
+
+    index: int = msgspec.field(default_factory=int)
+    message: dict[str, Any]
+    logprobs: Any = None
+    finish_reason: str | None
+
+
+class ChunkChoice(msgspec.Struct, kw_only=True):
+    """One step of one reply of a stream, in OpenAI's shape."""
+
+    index: int = 0
+    delta: dict[str, Any] = {}
+    logprobs: Any = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole reply. `usage` is as reported, plausible or not; None when the vendor reported none."""
+
+    model: str
+    choices: list[Choice]
+    usage: Usage | None
+    wire_status: int
+    first_byte_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPart:
+    """One event of a streamed reply; usage comes with its last ones."""
+
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None
+
+    @property
+    def finished_choices(self) -> int:
+        """How many of the replies end with this part."""
+        return sum(choice.finish_reason is not None for choice in self.choices)
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of generated text, never fewer than the tokens it was made of."""
+        return sum(_text_bytes(choice.delta) for choice in self.choices)
+
+
+def _text_bytes(value: Any) -> int:  # noqa: ANN401 - the delta of a vendor may nest anything
+    match value:
+        case str():
+            return len(value.encode("utf-8", "surrogatepass"))
+        case dict():
+            return sum(_text_bytes(nested) for nested in value.values())
+        case list():
+            return sum(_text_bytes(nested) for nested in value)
+        case _:
+            return 0

@@ -1,0 +1,72 @@
+"""What an attempt is charged. Pure: the fault table's money column as functions."""
+
+from dataclasses import dataclass, replace
+
+from dispatch_app.execution.errors import ClientGoneError, UpstreamError
+from policies_app.routing.money import bound_nanos, cost_nanos
+from policies_app.routing.types import Candidate, Facts, Usage
+
+_UNKNOWN = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What is posted for an attempt. `estimated` says that the vendor's own figure was not to be had, or not credible."""
+
+    usage: Usage
+    cost_nanos: int
+    estimated: bool
+
+
+NOTHING = Charge(usage=_UNKNOWN, cost_nanos=0, estimated=False)
+
+
+def charge_reply(*, usage: Usage | None, candidate: Candidate) -> Charge:
+    """Charge what was reported; the bound where nothing was, or where the report is below zero or above the bound."""
+    if usage is None or not _is_countable(usage):
+        return _charge_bound(candidate)
+    cost = cost_nanos(usage=usage, price=candidate.price)
+    if cost > candidate.bound_nanos:
+        return _charge_bound(candidate)
+    return Charge(usage=usage, cost_nanos=cost, estimated=False)
+
+
+def charge_fault(
+    *, error: UpstreamError, candidate: Candidate, facts: Facts, received_bytes: int | None
+) -> Charge:
+    """Charge a failed attempt: nothing, what was reported, what was received, or the bound.
+
+    `received_bytes` is None where what was received does not bound what was generated.
+    """
+    if not error.is_billable:
+        return NOTHING
+    if isinstance(error, ClientGoneError) and error.usage is None and received_bytes is not None:
+        return _charge_received(candidate=candidate, facts=facts, received_bytes=received_bytes)
+    return charge_reply(usage=error.usage, candidate=candidate)
+
+
+def _charge_received(*, candidate: Candidate, facts: Facts, received_bytes: int) -> Charge:
+    """A token is at least one byte, so the bytes received bound the output that was generated for them."""
+    received = bound_nanos(
+        facts=replace(facts, choices=1),
+        model=candidate.model,
+        price=candidate.price,
+        output_tokens_limit=received_bytes,
+    )
+    return Charge(usage=_UNKNOWN, cost_nanos=min(received, candidate.bound_nanos), estimated=True)
+
+
+def _charge_bound(candidate: Candidate) -> Charge:
+    return Charge(usage=_UNKNOWN, cost_nanos=candidate.bound_nanos, estimated=True)
+
+
+def _is_countable(usage: Usage) -> bool:
+    counts = (
+        usage.input_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    )
+    # A free model has a bound of zero, which stops no absurd count; the log's columns do.
+    return min(counts) >= 0 and max(counts) < 2**40

@@ -1,0 +1,197 @@
+"""OpenAI's Chat Completions, as vendors and self-hosted servers speak it. Pure; performs no I/O."""
+
+from typing import Any
+
+import msgspec
+
+from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request, StreamPart
+from dispatch_app.execution.errors import (
+    CredentialRefusedError,
+    InvalidReplyError,
+    QuotaExhaustedError,
+    RateLimitedError,
+    RedirectedError,
+    RequestRejectedError,
+    ServerFailedError,
+    StreamFailedError,
+    UpstreamError,
+)
+from dispatch_app.providers.adapter import Provider, StreamEnd, Target
+from dispatch_app.providers.sse import Event
+from policies_app.routing.types import Candidate, Usage
+
+# These hosts refuse `max_tokens` for their reasoning models; every other server knows it, and some know nothing else.
+_HOSTS_OF_NEW_LIMIT = ("openai.com", "azure.com")
+_RETRIABLE_CLIENT_ERRORS = frozenset({408, 425})
+_MOST_MODEL_NAME = 200
+_STREAM_OPTIONS = {"include_usage": True}
+_END = StreamEnd()
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[Choice]
+    model: str | None = None
+    usage: msgspec.Raw | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[ChunkChoice] = []
+    model: str | None = None
+    usage: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+
+
+class _ErrorDetails(msgspec.Struct):
+    code: str | int | None = None
+    type: str | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _ErrorDetails | str | None = None
+    # vLLM's shape has no envelope.
+    code: str | int | None = None
+    type: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_usage = msgspec.json.Decoder(_Usage | None).decode
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+def target(provider: Provider) -> Target:
+    """See `Adapter.target`."""
+    headers = [
+        ("content-type", "application/json"),
+        # A compressed reply could hide any size; none is asked for and none is accepted.
+        ("accept-encoding", "identity"),
+        ("user-agent", "signalbox"),
+    ]
+    if provider.secret is not None:
+        headers.append(("authorization", f"Bearer {provider.secret}"))
+    return Target(url=f"{provider.base_url.rstrip('/')}/chat/completions", headers=tuple(headers))
+
+
+def build_body(*, request: Request, candidate: Candidate, target: Target) -> bytes:
+    """See `Adapter.build_body`."""
+    fields: dict[str, Any] = {"model": candidate.model.wire_name, **request.fields}
+    fields[request.limit_field or _limit_field(target.url)] = candidate.output_tokens_limit
+    if request.stream:
+        fields["stream"] = True
+        # Asked for always: money is settled by it. The client sees it only if it asked too.
+        fields["stream_options"] = _STREAM_OPTIONS
+    return _encode(fields)
+
+
+def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
+    """See `Adapter.parse_reply`."""
+    try:
+        completion = _decode_completion(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReplyError(wire_status=wire_status) from error
+    usage = _read_usage(completion.usage)
+    if not completion.choices:
+        raise InvalidReplyError(wire_status=wire_status, usage=usage)
+    return Reply(
+        model=_model_name(completion.model),
+        choices=completion.choices,
+        usage=usage,
+        wire_status=wire_status,
+        first_byte_at=first_byte_at,
+    )
+
+
+def parse_event(event: Event) -> StreamPart | StreamEnd:
+    """See `Adapter.parse_event`."""
+    if event.data == b"[DONE]":
+        return _END
+    try:
+        chunk = _decode_chunk(event.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReplyError(wire_status=200) from error
+    if chunk.error is not None or event.name == b"error":
+        raise StreamFailedError(wire_status=200)
+    return StreamPart(model=_model_name(chunk.model), choices=chunk.choices, usage=_read_usage(chunk.usage))
+
+
+def read_error(
+    body: bytes, *, wire_status: int, retry_after_s: int | None, bills_server_errors: bool
+) -> UpstreamError:
+    """See `Adapter.read_error`."""
+    match wire_status:
+        case 401 | 403:
+            return CredentialRefusedError(wire_status=wire_status)
+        case 402:
+            return QuotaExhaustedError(wire_status=wire_status)
+        case 429 if "insufficient_quota" in _error_codes(body):
+            return QuotaExhaustedError(wire_status=wire_status)
+        case 429:
+            return RateLimitedError(wire_status=wire_status, retry_after_s=retry_after_s)
+        case status if status >= 500 or status in _RETRIABLE_CLIENT_ERRORS:
+            return ServerFailedError(
+                wire_status=status, is_billable=bills_server_errors, retry_after_s=retry_after_s
+            )
+        case status if status >= 400:
+            return RequestRejectedError(wire_status=status)
+        case status if status >= 300:
+            return RedirectedError(wire_status=status)
+        case status:
+            return InvalidReplyError(wire_status=status)
+
+
+def _limit_field(url: str) -> str:
+    host = url.split("/", 3)[2].partition(":")[0]
+    return "max_completion_tokens" if host.endswith(_HOSTS_OF_NEW_LIMIT) else "max_tokens"
+
+
+def _model_name(name: str | None) -> str:
+    return (name or "").replace("\0", "")[:_MOST_MODEL_NAME]
+
+
+def _read_usage(raw: msgspec.Raw | None) -> Usage | None:
+    """Put a usage object into disjoint buckets; None when there is none, or none that can be read.
+
+    Cached tokens are inside the prompt's count and reasoning tokens inside the completion's. Nothing is made
+    plausible here: a nonsensical report gives nonsensical buckets, and settlement judges them.
+    """
+    if raw is None:
+        return None
+    try:
+        usage = _decode_usage(raw)
+    except msgspec.DecodeError:
+        return None
+    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    cached = (usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens) or 0
+    reasoning = (usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens) or 0
+    return Usage(
+        input_tokens=usage.prompt_tokens - cached,
+        cached_input_tokens=cached,
+        output_tokens=usage.completion_tokens - reasoning,
+        reasoning_tokens=reasoning,
+    )
+
+
+def _error_codes(body: bytes) -> set[str | int | None]:
+    try:
+        error = _decode_error(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return set()
+    inner = error.error if isinstance(error.error, _ErrorDetails) else _ErrorDetails()
+    return {error.code, error.type, inner.code, inner.type}
