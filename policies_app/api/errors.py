@@ -1,0 +1,70 @@
+"""What the API answers when something cannot be done: a 4xx that names the field, never a 500 for bad input."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import IntegrityError
+from django.db.models import ProtectedError
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from policies_app.routing.document import DocumentError
+from policies_app.services.errors import ServiceError
+
+_CONSTRAINTS: dict[str, tuple[str, str]] = {
+    "api_key_label_unique": ("label", "This tenant already has a key of that label."),
+    "budget_limit_not_negative": ("limit_nanos", "The limit cannot be negative."),
+    "budget_name_unique": ("name", "This tenant already has a budget of that name."),
+    "budget_scope_names_its_subject": ("scope", "Fill in exactly the field that the scope names."),
+    "credential_label_unique": ("label", "This provider already has a credential of that label."),
+    "kill_switch_has_reason": ("reason", "Say why."),
+    "kill_switch_scope_names_its_subject": ("scope", "Name the subject that the scope asks for."),
+    "model_output_fits_context": ("max_output_tokens", "The output limit cannot exceed the context window."),
+    "price_one_per_instant": ("effective_from", "This model already has a price from that instant on."),
+    "rule_name_unique": ("rules", "Two rules of one policy cannot have the same name."),
+    "rule_one_default": ("rules", "A policy has only one default rule."),
+}
+"""By name of the constraint: the field to change, and what to tell whoever filled it in."""
+
+
+class ConflictError(exceptions.APIException):
+    """The request is well formed, but things do not stand so that it can be done."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer what the services, the models and the database refuse in DRF's own shape."""
+    return exception_handler(_as_api_error(error), context)
+
+
+def _as_api_error(error: Exception) -> Exception:
+    match error:
+        case ServiceError():
+            return ConflictError({"detail": str(error)})
+        case DocumentError():
+            return ConflictError({"detail": f"The draft cannot be read: {error}"})
+        case DjangoValidationError():
+            return exceptions.ValidationError(_messages(error))
+        case ProtectedError():
+            return ConflictError({"detail": "Other rows still use it: switch it off instead."})
+        case IntegrityError():
+            return _constraint_error(error)
+        case _:
+            return error
+
+
+def _messages(error: DjangoValidationError) -> dict[str, list[str]]:
+    if not hasattr(error, "error_dict"):
+        return {"non_field_errors": error.messages}
+    return {("non_field_errors" if k == "__all__" else k): v for k, v in error.message_dict.items()}
+
+
+def _constraint_error(error: IntegrityError) -> Exception:
+    name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+    if name not in _CONSTRAINTS:
+        return error
+    field, message = _CONSTRAINTS[name]
+    return exceptions.ValidationError({field: [message]})

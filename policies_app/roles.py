@@ -1,0 +1,70 @@
+"""The groups that every installation has, and what their members may do.
+
+Ops staff decide where requests go and may stop them; what tenants spend is not theirs to see. Finance staff see
+everything that bears on cost, and set budgets; they cannot change the routing.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+OPS = "ops"
+FINANCE = "finance"
+
+
+def _each(verbs: Iterable[str], models: Iterable[str], *, app: str = "policies_app") -> Iterator[str]:
+    models = tuple(models)
+    return (f"{app}.{verb}_{model}" for verb in verbs for model in models)
+
+
+_CONTROL_MODELS = (
+    "apikey",
+    "auditentry",
+    "budget",
+    "credential",
+    "killswitch",
+    "model",
+    "policy",
+    "policyversion",
+    "price",
+    "provider",
+    "rule",
+    "step",
+    "tenant",
+)
+
+PERMISSIONS: dict[str, frozenset[str]] = {
+    OPS: frozenset(
+        chain(
+            _each(("view",), _CONTROL_MODELS),
+            _each(("add", "change"), ("policy", "rule", "step", "provider", "credential", "model")),
+            _each(("add", "change"), ("tenant", "apikey")),
+            _each(("delete",), ("rule", "step", "credential")),
+            _each(("add",), ("price", "killswitch")),
+            ("policies_app.publish_policy", "policies_app.operate_kill_switch"),
+            _each(("view",), ("dispatch", "attempt", "servingprocess"), app="dispatch_app"),
+        )
+    ),
+    FINANCE: frozenset(
+        chain(
+            _each(("view",), _CONTROL_MODELS),
+            _each(("add", "change"), ("budget",)),
+            ("policies_app.change_budget_limit",),
+            _each(("view",), ("dispatch", "attempt", "budgetbalance"), app="dispatch_app"),
+        )
+    ),
+}
+"""By group: permissions as `app.codename`."""
+
+
+def install_roles(**_: object) -> None:
+    """Bring both groups up to date after a migrate. Members and other groups are left alone."""
+    from django.contrib.auth.models import Group, Permission
+
+    known = {
+        f"{permission.content_type.app_label}.{permission.codename}": permission
+        for permission in Permission.objects.select_related("content_type")
+    }
+    for name, wanted in PERMISSIONS.items():
+        group, _created = Group.objects.get_or_create(name=name)
+        # A partial migrate has not made all permissions yet; the rest of it comes here again.
+        group.permissions.set(known[code] for code in wanted & known.keys())
