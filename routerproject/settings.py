@@ -11,7 +11,7 @@ from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = environ.Env()  # type: ignore[no-untyped-call]
 
 STATE_DIR = Path(env.str("SIGNALBOX_STATE_DIR", default=str(BASE_DIR / "var")))
 for name in ("secrets.env", "embedded.env"):
@@ -168,6 +168,9 @@ UNFOLD = {
     "COMMAND": {"search_models": ["policies_app.policy", "policies_app.rule", "policies_app.model"]},
     "SIDEBAR": {"command_search": True, "navigation": "routerproject.navigation.sidebar"},
 }
+
+# The longest request body that /v1 takes.
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=10 * 1024 * 1024)
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://127.0.0.1:6379/0")
 CELERY_TASK_SERIALIZER = "json"

@@ -14,17 +14,19 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 BATCH_LIMIT = 256
 RECONNECT_DELAYS_S = (0.0, 0.05, 0.1, 0.2, 0.4)
 
 
-class CommitBatch(Protocol[Item, Answer]):
+class CommitBatch(Protocol[ItemT_contra, AnswerT_co]):
     """Commits a batch in one transaction and answers in the order of its items."""
 
     async def __call__(
-        self, connection: psycopg.AsyncConnection, items: Sequence[Item], *, in_doubt: bool
-    ) -> Sequence[Answer]:
+        self, connection: psycopg.AsyncConnection, items: Sequence[ItemT_contra], *, in_doubt: bool
+    ) -> Sequence[AnswerT_co]:
         """:param in_doubt: the batch was sent before, and whether it was committed is not known."""
 
 
@@ -132,7 +134,7 @@ class GroupCommitLane(Generic[Item, Answer]):
             queued.answer.set_exception(LaneUnavailableError())
 
     def _next_batch(self) -> list[_Queued[Item, Answer]]:
-        batch = []
+        batch: list[_Queued[Item, Answer]] = []
         while self._queue and len(batch) < BATCH_LIMIT:
             queued = self._queue.popleft()
             if self._on_abandoned is None or not queued.answer.done():
