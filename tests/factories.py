@@ -15,6 +15,7 @@ from policies_app.api_key_format import generate_key, secret_digest
 from policies_app.models import ApiKey, Budget, Model, Policy, Price, Provider, Rule, Step, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Capability, Strategy, Tier
 from policies_app.sealing import secret_key_from_text
+from policies_app.services.publishing import publish_policy
 
 USD = 1_000_000_000
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -173,3 +174,10 @@ def make_budget(tenant: Tenant, *, limit_nanos: int = 100 * USD, **fields: Any) 
         }
         | fields,
     )
+
+
+def make_published_policy(name: str | None = None, *, models: Sequence[Model], **fields: Any) -> Policy:
+    """A policy whose one rule, the default, is live as version 1."""
+    policy = make_policy(name, models=models, **fields)
+    publish_policy(policy=policy, author_name="factory", note="first")
+    return policy

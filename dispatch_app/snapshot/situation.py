@@ -32,7 +32,7 @@ def budget_keys(
         BudgetKey(
             budget_id=budget.id,
             subject=subject,
-            period_start=_running_period_start(zone, budget.period, now),
+            period_start=running_period_start(zone, budget.period, now),
             granted_nanos=None if budget.action is BudgetAction.ALERT else budget.limit_nanos,
         )
         for budget, subject in _applying(key, end_user, policy_id)
@@ -55,7 +55,7 @@ def situation_of(
         budgets=tuple(
             _pressure(
                 budget,
-                budget_usage.get((budget.id, subject, _running_period_start(zone, budget.period, now)), 0),
+                budget_usage.get((budget.id, subject, running_period_start(zone, budget.period, now)), 0),
             )
             for budget, subject in _applying(key, end_user, policy_id)
         ),
@@ -107,7 +107,8 @@ def _pressure(budget: ServedBudget, used_nanos: int) -> BudgetPressure:
 _running_periods: dict[tuple[ZoneInfo, BudgetPeriod], tuple[datetime, datetime]] = {}
 
 
-def _running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> datetime:
+def running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> datetime:
+    """Return where the period that holds `now` began, from memory while it lasts."""
     running = _running_periods.get((zone, period))
     if running is None or not running[0] <= now < running[1]:
         running = (

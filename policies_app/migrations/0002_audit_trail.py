@@ -4,7 +4,6 @@ import django.core.serializers.json
 import django.utils.timezone
 from django.db import migrations, models
 
-
 APPEND_ONLY = """
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

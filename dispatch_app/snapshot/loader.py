@@ -1,0 +1,250 @@
+"""Reads all that the data plane serves from into one `Snapshot`. Blocking: runs in a thread, off the event loop."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from dispatch_app.snapshot.types import (
+    ServedBudget,
+    ServedKey,
+    ServedKillSwitch,
+    ServedPolicy,
+    ServedProvider,
+    ServedTenant,
+    Snapshot,
+)
+from policies_app.models import (
+    ApiKey,
+    Budget,
+    Credential,
+    KillSwitch,
+    Policy,
+    PolicyVersion,
+    Provider,
+    Tenant,
+)
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
+from policies_app.routing.compilation import compile_policy
+from policies_app.routing.document import DocumentError, PolicyDocument, load
+from policies_app.routing.types import Catalogue
+from policies_app.sealing import UnsealError
+from policies_app.services.catalogue import read_catalogue
+from policies_app.services.credentials import open_secret
+from policies_app.services.drafts import draft_document, policies_with_drafts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadVersion:
+    """A published document as it was read; versions are immutable, so it is read once."""
+
+    id: int
+    number: int
+    document: PolicyDocument
+
+
+class SnapshotLoader:
+    """Loads snapshots, one at a time.
+
+    One bad row never takes the rest down: a policy whose published document cannot be read keeps its last good one.
+    """
+
+    def __init__(self) -> None:
+        self._read_versions: dict[int, _ReadVersion] = {}
+
+    def load(self) -> Snapshot:
+        """Return everything as of one instant of the database, and close the thread's connection to it.
+
+        :raises django.db.Error: if the database is away.
+        """
+        try:
+            with transaction.atomic():
+                return self._read(_begin_at_one_instant())
+        finally:
+            connection.close()
+
+    def _read(self, epoch: int) -> Snapshot:
+        catalogue = read_catalogue()
+        policies = list(policies_with_drafts().select_related("live_version", "baseline_model"))
+        return Snapshot(
+            epoch=epoch,
+            loaded_at=timezone.now(),
+            keys={key.public_id: key for key in _keys()},
+            policies={policy.name: policy for policy in self._published(policies, catalogue)},
+            drafts={policy.name: policy for policy in _drafts(policies, catalogue)},
+            catalogue=catalogue,
+            providers={provider.id: provider for provider in _providers()},
+            kill_switches=tuple(_kill_switches()),
+        )
+
+    def _published(self, policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
+        for policy in policies:
+            if policy.live_version is None or not policy.enabled:
+                continue
+            version = self._read_version(policy, policy.live_version)
+            if version is not None:
+                yield _served(policy, version.document, version.number, catalogue)
+
+    def _read_version(self, policy: Policy, live: PolicyVersion) -> _ReadVersion | None:
+        last_good = self._read_versions.get(policy.pk)
+        if last_good is not None and last_good.id == live.pk:
+            return last_good
+        try:
+            document = load(live.document)
+        except DocumentError as error:
+            kept = f"version {last_good.number} stays" if last_good else "it is not served"
+            logger.error("Version %d of policy %s cannot be read (%s): %s.", live.number, policy, error, kept)  # noqa: TRY400
+            return last_good
+        read = _ReadVersion(id=live.pk, number=live.number, document=document)
+        self._read_versions[policy.pk] = read
+        return read
+
+
+def load_snapshot() -> Snapshot:
+    """Return a snapshot that no earlier one bears on; see `SnapshotLoader.load`."""
+    return SnapshotLoader().load()
+
+
+def _begin_at_one_instant() -> int:
+    """Fix the transaction's view of the database, and return the epoch that it is of."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SELECT value FROM control_epoch")
+        return int(cursor.fetchone()[0])
+
+
+def _drafts(policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
+    for policy in policies:
+        try:
+            document = draft_document(policy)
+        except DocumentError as error:
+            logger.info("The draft of policy %s is left out: %s.", policy, error)
+        else:
+            yield _served(policy, document, 0, catalogue)
+
+
+def _served(policy: Policy, document: PolicyDocument, version: int, catalogue: Catalogue) -> ServedPolicy:
+    return ServedPolicy(
+        id=policy.pk,
+        name=policy.name,
+        description=policy.description,
+        tenant_id=policy.tenant_id,
+        compiled=compile_policy(document=document, version=version, catalogue=catalogue),
+    )
+
+
+def _keys() -> Iterator[ServedKey]:
+    tenants = {tenant.pk: _tenant(tenant) for tenant in Tenant.objects.prefetch_related("budgets")}
+    for row in ApiKey.objects.prefetch_related("policies"):
+        yield ServedKey(
+            id=row.pk,
+            public_id=row.public_id,
+            secret_hmac=bytes(row.secret_hmac),
+            tenant=tenants[row.tenant_id],
+            enabled=row.enabled,
+            expires_at=row.expires_at,
+            policies=frozenset(policy.name for policy in row.policies.all()) or None,
+            may_call_models=row.may_call_models,
+            may_explain_drafts=row.may_explain_drafts,
+        )
+
+
+def _tenant(row: Tenant) -> ServedTenant:
+    budgets = sorted((budget for budget in row.budgets.all() if budget.enabled), key=lambda budget: budget.pk)
+    return ServedTenant(
+        id=row.pk,
+        name=row.name,
+        zone=_zone(row),
+        enabled=row.enabled,
+        budgets=tuple(_budget(budget) for budget in budgets),
+    )
+
+
+def _zone(row: Tenant) -> ZoneInfo:
+    try:
+        return ZoneInfo(row.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        logger.error("Tenant %s has the unknown time zone %s; UTC is used.", row.name, row.time_zone)  # noqa: TRY400
+        return ZoneInfo("UTC")
+
+
+def _budget(row: Budget) -> ServedBudget:
+    return ServedBudget(
+        id=row.pk,
+        name=row.name,
+        scope=BudgetScope(row.scope),
+        api_key_id=row.api_key_id,
+        policy_id=row.policy_id,
+        end_user=row.end_user,
+        period=BudgetPeriod(row.period),
+        limit_nanos=row.limit_nanos,
+        action=BudgetAction(row.action),
+        downgrade_at_pct=row.downgrade_at_pct,
+        downgrade_to_tier=Tier(row.downgrade_to_tier),
+    )
+
+
+def _providers() -> Iterator[ServedProvider]:
+    for row in Provider.objects.prefetch_related("credentials"):
+        yield ServedProvider(
+            id=row.pk,
+            name=row.name,
+            wire_format=WireFormat(row.wire_format),
+            base_url=row.base_url,
+            allow_private_network=row.allow_private_network,
+            connect_timeout_ms=row.connect_timeout_ms,
+            first_byte_timeout_ms=row.first_byte_timeout_ms,
+            idle_timeout_ms=row.idle_timeout_ms,
+            bills_server_errors=row.bills_server_errors,
+            secret=_secret(row.credentials.all()),
+        )
+
+
+def _secret(credentials: Iterable[Credential]) -> str | None:
+    """The secret of the first enabled credential. One that cannot be had is logged: calls then go without it."""
+    enabled = sorted((row for row in credentials if row.enabled), key=lambda row: row.pk)
+    if not enabled:
+        return None
+    credential = enabled[0]
+    if credential.environment_variable:
+        return _from_environment(credential)
+    try:
+        return open_secret(credential=credential)
+    except UnsealError as error:
+        logger.error("The secret of credential %s is not usable: %s", credential.pk, error)  # noqa: TRY400
+        return None
+
+
+def _from_environment(credential: Credential) -> str | None:
+    secret = os.environ.get(credential.environment_variable)
+    if not secret:
+        logger.error(
+            "Credential %s names the environment variable %s, which is not set.",
+            credential.pk,
+            credential.environment_variable,
+        )
+    return secret or None
+
+
+def _kill_switches() -> Iterator[ServedKillSwitch]:
+    switches = KillSwitch.objects.active().select_related("provider", "model", "policy", "tenant", "api_key")
+    for row in switches.order_by("pk"):
+        yield ServedKillSwitch(
+            id=row.pk,
+            scope=KillScope(row.scope),
+            provider=row.provider.name if row.provider else "",
+            model=row.model.name if row.model else "",
+            policy=row.policy.name if row.policy else "",
+            rule=row.rule_name,
+            tenant=row.tenant.name if row.tenant else "",
+            api_key=row.api_key.public_id if row.api_key else "",
+            end_user=row.end_user,
+            reason=row.reason,
+            expires_at=row.expires_at,
+        )

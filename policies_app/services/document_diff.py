@@ -1,0 +1,125 @@
+"""What changed between two versions of a policy, in words for the person who publishes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies_app.routing.codes import Strategy
+from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
+
+
+class ChangeKind(StrEnum):
+    """How something differs from the older version."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentChange:
+    """One difference. `rule` is None when it concerns the policy as a whole."""
+
+    kind: ChangeKind
+    rule: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def diff_documents(old: PolicyDocument | None, new: PolicyDocument) -> tuple[DocumentChange, ...]:
+    """Return what `new` changes, in the order of its rules; from nothing when there is no `old` version."""
+    old_rules = {} if old is None else {rule.name: rule for rule in old.rules}
+    new_names = [rule.name for rule in new.rules]
+    changes = [*_baseline_changes(old, new)]
+    for rule in new.rules:
+        if rule.name in old_rules:
+            changes += _rule_changes(old_rules[rule.name], rule)
+        else:
+            changes.append(_change(ChangeKind.ADDED, rule, f"added: {_rule_in_words(rule)}"))
+    changes += [
+        _change(ChangeKind.REMOVED, rule, f"removed; it was: {_rule_in_words(rule)}")
+        for name, rule in old_rules.items()
+        if name not in new_names
+    ]
+    return (*changes, *_order_changes([*old_rules], new_names))
+
+
+def _baseline_changes(old: PolicyDocument | None, new: PolicyDocument) -> Iterator[DocumentChange]:
+    before = old.baseline_model if old else None
+    if before != new.baseline_model:
+        text = f"Savings are measured against {new.baseline_model or 'nothing'}, no longer {before or 'nothing'}."
+        yield DocumentChange(kind=ChangeKind.CHANGED, rule=None, text=text)
+
+
+def _rule_changes(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentChange]:
+    before, after = _conditions_in_words(old), _conditions_in_words(new)
+    if before != after:
+        yield _change(ChangeKind.CHANGED, new, f"taken {after}; was {before}.")
+    if old.route.strategy is not new.route.strategy or old.route.steps != new.route.steps:
+        yield _change(
+            ChangeKind.CHANGED, new, f"{_route_in_words(new.route)}; was {_route_in_words(old.route)}."
+        )
+    if old.route.deadline_ms != new.route.deadline_ms:
+        yield _change(
+            ChangeKind.CHANGED,
+            new,
+            f"deadline {_seconds(new.route.deadline_ms)}; was {_seconds(old.route.deadline_ms)}.",
+        )
+    if old.route.max_attempts != new.route.max_attempts:
+        yield _change(
+            ChangeKind.CHANGED,
+            new,
+            f"at most {new.route.max_attempts} upstream calls; was {old.route.max_attempts}.",
+        )
+    if old.route.allow_dearer_fallback != new.route.allow_dearer_fallback:
+        allowed = "may" if new.route.allow_dearer_fallback else "may no longer"
+        yield _change(ChangeKind.CHANGED, new, f"{allowed} fall back to a dearer model.")
+    if old.is_default != new.is_default:
+        role = "is now the default" if new.is_default else "is no longer the default"
+        yield _change(ChangeKind.CHANGED, new, f"{role}.")
+
+
+def _order_changes(old_names: list[str], new_names: list[str]) -> Iterator[DocumentChange]:
+    before = [name for name in old_names if name in new_names]
+    after = [name for name in new_names if name in old_names]
+    if before != after:
+        text = f"Rules are tried in the order {', '.join(after)}; was {', '.join(before)}."
+        yield DocumentChange(kind=ChangeKind.CHANGED, rule=None, text=text)
+
+
+def _change(kind: ChangeKind, rule: RuleDocument, text: str) -> DocumentChange:
+    return DocumentChange(kind=kind, rule=rule.name, text=f"Rule {rule.name}: {text}")
+
+
+def _rule_in_words(rule: RuleDocument) -> str:
+    return f"{_conditions_in_words(rule)}, {_route_in_words(rule.route)}."
+
+
+def _conditions_in_words(rule: RuleDocument) -> str:
+    if rule.is_default:
+        return "when no other rule matches"
+    if not rule.conditions:
+        return "always"
+    return "when " + " and ".join(condition.expected() for condition in rule.conditions)
+
+
+def _route_in_words(route: RouteDocument) -> str:
+    steps = [_step_in_words(step) for step in route.steps] or ["no model"]
+    if route.strategy is Strategy.SINGLE:
+        return f"call {steps[0]}"
+    return f"{route.strategy.replace('_', ' ')} over {', then '.join(steps)}"
+
+
+def _step_in_words(step: StepDocument) -> str:
+    limits = []
+    if step.timeout_ms is not None:
+        limits.append(f"{_seconds(step.timeout_ms)} at most")
+    if step.max_output_tokens is not None:
+        limits.append(f"{step.max_output_tokens} output tokens at most")
+    return f"{step.model} ({', '.join(limits)})" if limits else step.model
+
+
+def _seconds(duration_ms: int) -> str:
+    return f"{duration_ms / 1000:g} s"

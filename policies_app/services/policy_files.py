@@ -1,0 +1,67 @@
+"""Policies as YAML files, to be kept in git and reviewed there."""
+
+from typing import Any
+
+import yaml
+from django.db import transaction
+
+from policies_app.models import AuditAction, Policy, PolicyVersion
+from policies_app.routing.document import DocumentError, PolicyDocument, dump, load
+from policies_app.services.audit import record_action
+from policies_app.services.drafts import draft_document, replace_draft
+from policies_app.services.errors import ServiceError
+
+_LONGEST_FILE = 1_000_000
+
+
+class PolicyFileError(ServiceError):
+    """The file is no policy document."""
+
+
+def export_policy(*, policy: Policy, version: PolicyVersion | None = None) -> str:
+    """Return the draft, or a version, as YAML that `import_policy` takes.
+
+    :raises DocumentError: if the draft states what no document can.
+    """
+    document = load(version.document) if version else draft_document(policy)
+    return yaml.safe_dump(dump(document), sort_keys=False, allow_unicode=True)
+
+
+@transaction.atomic
+def import_policy(*, text: str, author_name: str, reason: str = "") -> Policy:
+    """Make the file the draft of the policy that it names, creating the policy if need be. Publishes nothing.
+
+    :raises PolicyFileError: if it is no policy document.
+    :raises DraftNotReplacedError: if it names a model or tenant that does not exist.
+    """
+    document = _read(text)
+    policy, _ = Policy.objects.get_or_create(name=document.name)
+    replace_draft(policy=policy, document=document)
+    record_action(
+        action=AuditAction.IMPORTED,
+        subject=policy,
+        author_name=author_name,
+        after=dump(document),
+        reason=reason,
+    )
+    return policy
+
+
+def _read(text: str) -> PolicyDocument:
+    if len(text) > _LONGEST_FILE:
+        raise PolicyFileError(f"The file is longer than {_LONGEST_FILE} characters.")
+    try:
+        return load(yaml.load(text, Loader=_PlainLoader))  # noqa: S506 - a SafeLoader with less
+    except yaml.YAMLError as error:
+        raise PolicyFileError(f"The file is not YAML: {error}") from error
+    except DocumentError as error:
+        raise PolicyFileError(f"The file is no policy document: {error}.") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: a few of them, nested, would unfold to a document without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
