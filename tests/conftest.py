@@ -3,6 +3,8 @@ import os
 import pytest
 from django.conf import settings
 
+pytest_plugins = ["tests.running_servers"]
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:

@@ -83,7 +83,7 @@ class StreamPart:
         return sum(_text_bytes(choice.delta) for choice in self.choices)
 
 
-def _text_bytes(value: Any) -> int:  # noqa: ANN401 - the delta of a vendor may nest anything
+def _text_bytes(value: Any) -> int:
     match value:
         case str():
             return len(value.encode("utf-8", "surrogatepass"))

@@ -92,6 +92,15 @@ class _Attempt:
     received_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAttempt:
+    """An attempt that is over."""
+
+    record: AttemptRecord
+    candidate: Candidate
+    settlement: Settlement
+
+
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """How far a dispatch has come: what its answer's headers say, whether it succeeds or not."""
@@ -103,6 +112,12 @@ class Progress:
     is_estimated: bool = False
     is_settled: bool = True
     upstream_s: float = 0.0
+    past: list[PastAttempt] = field(default_factory=list)
+
+    @property
+    def model_name(self) -> str:
+        """The model that is answering, empty before the first attempt."""
+        return "" if self.candidate is None else self.candidate.model.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +345,8 @@ class Dispatch:
             settled_at=self._ports.clock.now(),
             outcome=None if status is None else self._outcome(status, attempt.candidate),
         )
+        past = PastAttempt(record=attempt.record, candidate=attempt.candidate, settlement=settlement)
+        self.progress.past.append(past)
         self._is_ended = status is not None
         is_settled = await self._ports.ledger.settle(settlement=settlement)
         self.progress.is_settled = self.progress.is_settled and is_settled
@@ -451,6 +468,7 @@ class _Forwarding:
         self._sink.on_abandoned(self._leave)
 
     async def __aexit__(self, *raised: object) -> None:
+        self._sink.on_abandoned(None)
         try:
             await self._cut.__aexit__(*raised)  # type: ignore[arg-type] # passed on as they came
         except TimeoutError as error:
@@ -471,6 +489,8 @@ class _Forwarding:
 
     async def _forward(self, part: StreamPart) -> None:
         self.has_forwarded = True
+        if self._sink.offer(part):
+            return
         self._cut.reschedule(self._clock.monotonic() + CLIENT_STALL_S)
         await self._sink.put(part)
         if not self._sink.is_abandoned:

@@ -170,8 +170,11 @@ class Sink(Protocol):
     def is_abandoned(self) -> bool:
         """Whether the client hung up."""
 
-    def on_abandoned(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, at most once, when the client hangs up."""
+    def on_abandoned(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback`, and no earlier one, called when the client hangs up; at once if it has."""
+
+    def offer(self, part: StreamPart) -> bool:
+        """Forward a part if there is room for it; False while the client is behind."""
 
     async def put(self, part: StreamPart) -> None:
         """Forward a part; waits while the client is behind."""

@@ -44,9 +44,7 @@ def open_public_socket(info: AddressInfo) -> socket.socket:
 def open_socket(info: AddressInfo) -> socket.socket:
     """Create the socket for one dial to whatever address: for providers that are allowed private networks."""
     family, kind, protocol, _, _ = info
-    opened = socket.socket(family=family, type=kind, proto=protocol)
-    opened.setblocking(False)
-    return opened
+    return socket.socket(family=family, type=kind, proto=protocol)
 
 
 def _is_public_v4(address: IPv4Address) -> bool:

@@ -46,14 +46,14 @@ class _Usage(msgspec.Struct):
 class _Completion(msgspec.Struct):
     choices: list[Choice]
     model: str | None = None
-    usage: msgspec.Raw | None = None
+    usage: Any = None
 
 
 class _Chunk(msgspec.Struct):
     choices: list[ChunkChoice] = []
     model: str | None = None
-    usage: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    usage: Any = None
+    error: Any = None
 
 
 class _ErrorDetails(msgspec.Struct):
@@ -71,7 +71,6 @@ class _ErrorBody(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_usage = msgspec.json.Decoder(_Usage | None).decode
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
@@ -134,25 +133,23 @@ def read_error(
     body: bytes, *, wire_status: int, retry_after_s: int | None, bills_server_errors: bool
 ) -> UpstreamError:
     """See `Adapter.read_error`."""
-    match wire_status:
-        case 401 | 403:
-            return CredentialRefusedError(wire_status=wire_status)
-        case 402:
-            return QuotaExhaustedError(wire_status=wire_status)
-        case 429 if "insufficient_quota" in _error_codes(body):
-            return QuotaExhaustedError(wire_status=wire_status)
-        case 429:
-            return RateLimitedError(wire_status=wire_status, retry_after_s=retry_after_s)
-        case status if status >= 500 or status in _RETRIABLE_CLIENT_ERRORS:
-            return ServerFailedError(
-                wire_status=status, is_billable=bills_server_errors, retry_after_s=retry_after_s
-            )
-        case status if status >= 400:
-            return RequestRejectedError(wire_status=status)
-        case status if status >= 300:
-            return RedirectedError(wire_status=status)
-        case status:
-            return InvalidReplyError(wire_status=status)
+    if wire_status >= 500 or wire_status in _RETRIABLE_CLIENT_ERRORS:
+        return ServerFailedError(
+            wire_status=wire_status, is_billable=bills_server_errors, retry_after_s=retry_after_s
+        )
+    if wire_status == 429 and "insufficient_quota" not in _error_codes(body):
+        return RateLimitedError(wire_status=wire_status, retry_after_s=retry_after_s)
+    return _refusal_kind(wire_status)(wire_status=wire_status)
+
+
+def _refusal_kind(wire_status: int) -> type[UpstreamError]:
+    if wire_status in {401, 403}:
+        return CredentialRefusedError
+    if wire_status in {402, 429}:
+        return QuotaExhaustedError
+    if wire_status >= 400:
+        return RequestRejectedError
+    return RedirectedError if wire_status >= 300 else InvalidReplyError
 
 
 def _limit_field(url: str) -> str:
@@ -164,7 +161,7 @@ def _model_name(name: str | None) -> str:
     return (name or "").replace("\0", "")[:_MOST_MODEL_NAME]
 
 
-def _read_usage(raw: msgspec.Raw | None) -> Usage | None:
+def _read_usage(raw: Any) -> Usage | None:
     """Put a usage object into disjoint buckets; None when there is none, or none that can be read.
 
     Cached tokens are inside the prompt's count and reasoning tokens inside the completion's. Nothing is made
@@ -173,10 +170,10 @@ def _read_usage(raw: msgspec.Raw | None) -> Usage | None:
     if raw is None:
         return None
     try:
-        usage = _decode_usage(raw)
-    except msgspec.DecodeError:
+        usage = msgspec.convert(raw, _Usage)
+    except msgspec.ValidationError:
         return None
-    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     cached = (usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens) or 0
     reasoning = (usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens) or 0

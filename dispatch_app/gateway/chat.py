@@ -1,0 +1,117 @@
+"""`POST /v1/chat/completions`: OpenAI's Chat Completions, plain and streamed."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from starlette.types import Receive
+
+from dispatch_app.execution.canonical import StreamPart
+from dispatch_app.execution.dispatcher import Dispatch, StreamTail
+from dispatch_app.execution.errors import DispatchError, ErrorCode
+from dispatch_app.gateway.answers import end_events, send_event, send_json, start_events
+from dispatch_app.gateway.exchange import Exchange, inputs_of
+from dispatch_app.gateway.openai_chat import StreamRenderer, parse_chat, render_reply
+from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.streaming import StreamQueue
+from dispatch_app.gateway.trace import dispatch_details
+
+logger = logging.getLogger(__name__)
+
+
+async def chat_completions(exchange: Exchange) -> None:
+    """Answer one request."""
+    caller, key, body = await exchange.open()
+    prompt = parse_chat(body)
+    dispatch = await exchange.admit(key=key, prompt=prompt, inputs=inputs_of(caller, prompt.metadata))
+    if prompt.request.stream:
+        await _answer_with_stream(exchange, dispatch, prompt, is_verbose=caller.wants_trace)
+    else:
+        await _answer_with_reply(exchange, dispatch, is_verbose=caller.wants_trace)
+
+
+async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbose: bool) -> None:
+    reply = await asyncio.shield(exchange.services.owners.start(dispatch.complete()))
+    progress = dispatch.progress
+    body = render_reply(
+        reply=reply,
+        dispatch_id=exchange.id.hex,
+        created=int(exchange.now.timestamp()),
+        model=dispatch.progress.model_name,
+        usage=None if progress.is_estimated and reply.usage is None else progress.usage,
+        details=dispatch_details(exchange, dispatch) if is_verbose else None,
+    )
+    await send_json(exchange.send, body, headers=exchange.final_headers())
+
+
+async def _answer_with_stream(
+    exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool
+) -> None:
+    """The response begins with the first part, so that whatever happened before it can still be told by a status."""
+    queue = StreamQueue()
+    exchange.services.owners.start(_own(dispatch, queue))
+    renderer = StreamRenderer(
+        dispatch_id=exchange.id.hex,
+        created=int(exchange.now.timestamp()),
+        includes_usage=prompt.includes_usage,
+    )
+    async with _watch(exchange.receive, queue):
+        item = await queue.get()
+        if isinstance(item, DispatchError):
+            raise item
+        await start_events(exchange.send, headers=exchange.headers())
+        while isinstance(item, StreamPart):
+            await send_event(exchange.send, renderer.part(item, model=dispatch.progress.model_name))
+            item = await queue.get()
+        await end_events(
+            exchange.send, _last_event(exchange, dispatch, renderer, item, is_verbose=is_verbose)
+        )
+
+
+def _last_event(
+    exchange: Exchange,
+    dispatch: Dispatch,
+    renderer: StreamRenderer,
+    item: StreamTail | DispatchError,
+    *,
+    is_verbose: bool,
+) -> bytes:
+    if isinstance(item, DispatchError):
+        return renderer.error(item)
+    model = dispatch.progress.model_name
+    held_back = b"".join(renderer.part(part, model=model) for part in item.parts)
+    return held_back + renderer.end(
+        model=model,
+        usage=None if dispatch.progress.is_estimated and item.usage is None else dispatch.progress.usage,
+        details=dispatch_details(exchange, dispatch, is_verbose=is_verbose),
+        is_verbose=is_verbose,
+    )
+
+
+async def _own(dispatch: Dispatch, queue: StreamQueue) -> None:
+    """Carry a streamed dispatch out to its settlement, whether or not somebody still reads."""
+    try:
+        queue.end(await dispatch.stream(queue))
+    except DispatchError as error:
+        queue.end(error)
+    except Exception:
+        logger.exception("Unable to carry out a streamed dispatch.")
+        queue.end(DispatchError(status=500, code=ErrorCode.INTERNAL_ERROR))
+
+
+@contextlib.asynccontextmanager
+async def _watch(receive: Receive, queue: StreamQueue) -> AsyncIterator[None]:
+    """Abandon the queue when the client hangs up, and in any case in the end."""
+    watcher = asyncio.create_task(_wait_for_disconnect(receive, queue))
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        queue.abandon()
+
+
+async def _wait_for_disconnect(receive: Receive, queue: StreamQueue) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    queue.abandon()

@@ -1,0 +1,161 @@
+"""One request to the data plane: who calls, with what, and the headers that its answer has come to so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from starlette.types import Receive, Scope, Send
+
+from dispatch_app.execution.dispatcher import Dispatch
+from dispatch_app.execution.errors import DispatchError
+from dispatch_app.execution.ports import DispatchOutcome
+from dispatch_app.gateway.admission import Admission, Inputs, decide, order_of
+from dispatch_app.gateway.authentication import authenticate
+from dispatch_app.gateway.body import read_body
+from dispatch_app.gateway.headers import (
+    CallerHeaders,
+    RawHeaders,
+    checked_tags,
+    checked_task,
+    cost_headers,
+    decision_headers,
+    id_headers,
+    progress_headers,
+    read_headers,
+)
+from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.services import Services, new_id
+from dispatch_app.snapshot.types import ServedKey
+from policies_app.routing.codes import DispatchStatus, RefusalCode
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """Grows as the request is read, decided and carried out."""
+
+    services: Services
+    scope: Scope
+    receive: Receive
+    send: Send
+    received_at: float
+    now: datetime
+    id: UUID = field(default_factory=new_id)
+    admission: Admission | None = None
+    dispatch: Dispatch | None = None
+
+    @classmethod
+    def begin(cls, services: Services, scope: Scope, receive: Receive, send: Send) -> "Exchange":
+        """Take up a request, now."""
+        clock = services.clock
+        return cls(
+            services=services,
+            scope=scope,
+            receive=receive,
+            send=send,
+            received_at=clock.monotonic(),
+            now=clock.now(),
+        )
+
+    def headers(self) -> RawHeaders:
+        """Everything that is known by now and that an answer says in headers, but for costs."""
+        headers = id_headers(self.id)
+        if self.admission is not None:
+            headers += decision_headers(self.admission.decision, self.admission.reason)
+        if self.dispatch is not None:
+            headers += progress_headers(self.dispatch.progress)
+        return headers
+
+    def final_headers(self) -> RawHeaders:
+        """The same with costs, for a dispatch that is over."""
+        if self.dispatch is None:
+            return self.headers()
+        return self.headers() + cost_headers(self.dispatch.progress, overhead_s=self.overhead_s)
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds that were spent here, and not on the vendor."""
+        upstream_s = 0.0 if self.dispatch is None else self.dispatch.progress.upstream_s
+        return max(0.0, self.services.clock.monotonic() - self.received_at - upstream_s)
+
+    def authenticate(self, caller: CallerHeaders) -> ServedKey:
+        """The key that the caller presents.
+
+        :raises RequestError: if it presents none that may be used.
+        """
+        services = self.services
+        return authenticate(
+            caller.authorization, keys=services.snapshot().keys, pepper=services.pepper, now=self.now
+        )
+
+    async def open(self) -> tuple[CallerHeaders, ServedKey, bytes]:
+        """Read a request with a body: its headers first, then who calls, and only then the body.
+
+        :raises RequestError: if anything about these is wrong.
+        """
+        caller = read_headers(self.scope)
+        key = self.authenticate(caller)
+        body = await read_body(self.scope, self.receive, limit=self.services.limits.body_bytes)
+        return caller, key, body
+
+    def decide(self, *, key: ServedKey, prompt: Prompt, inputs: Inputs, is_draft: bool = False) -> Admission:
+        """Decide the request, by the snapshot of the moment.
+
+        :raises RequestError: if the key may not use what the prompt names.
+        """
+        self.admission = decide(
+            snapshot=self.services.snapshot(),
+            budget_usage=self.services.budget_usage,
+            key=key,
+            prompt=prompt,
+            inputs=inputs,
+            dispatch_id=self.id,
+            now=self.now,
+            is_draft=is_draft,
+        )
+        return self.admission
+
+    async def admit(self, *, key: ServedKey, prompt: Prompt, inputs: Inputs) -> Dispatch:
+        """Decide the request and make a dispatch of it. A refusal is logged before it is raised.
+
+        :raises DispatchError: if the request is refused.
+        """
+        admission = self.decide(key=key, prompt=prompt, inputs=inputs)
+        plan = admission.decision.plan
+        if plan is None:
+            raise await self._refuse(admission)
+        order = order_of(
+            admission, plan=plan, received_at=self.received_at, timeout_ms=inputs.timeout_ms, now=self.now
+        )
+        self.dispatch = self.services.dispatch(order)
+        return self.dispatch
+
+    async def _refuse(self, admission: Admission) -> DispatchError:
+        refusal = admission.decision.refusal
+        error = DispatchError.of_refusal(refusal.code if refusal else RefusalCode.NO_TARGET_AVAILABLE)
+        elapsed_s = self.services.clock.monotonic() - self.received_at
+        outcome = DispatchOutcome(
+            status=DispatchStatus.REFUSED,
+            error_code=error.code.value,
+            model_id=None,
+            provider_id=None,
+            baseline_cost_nanos=None,
+            total_ms=round(elapsed_s * 1000),
+            first_byte_ms=None,
+            overhead_us=round(elapsed_s * 1_000_000),
+            finished_at=self.services.clock.now(),
+        )
+        await self.services.ledger.finish(dispatch=admission.record, outcome=outcome)
+        return error
+
+
+def inputs_of(caller: CallerHeaders, metadata: Mapping[str, str]) -> Inputs:
+    """What a caller of a compatible endpoint says beside its prompt. Headers stand before metadata.
+
+    :raises RequestError: if metadata is no set of tags, or its task no task.
+    """
+    if not metadata:
+        return Inputs(task=caller.task or "", tags=caller.tags, timeout_ms=caller.timeout_ms)
+    tags = {name: value for name, value in metadata.items() if name != "task"} | dict(caller.tags)
+    task = caller.task if caller.task is not None else checked_task(metadata.get("task", ""))
+    return Inputs(task=task, tags=checked_tags(tags), timeout_ms=caller.timeout_ms)

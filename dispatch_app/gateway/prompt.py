@@ -1,0 +1,23 @@
+"""A client's prompt, whatever wire format it came in: the canonical request and what routing may know of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dispatch_app.execution.canonical import Request
+from policies_app.routing.codes import Capability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """`input_tokens` is an estimate, `input_tokens_bound` never too low; images are counted apart from both."""
+
+    model: str
+    request: Request
+    input_tokens: int
+    input_tokens_bound: int
+    images: int
+    output_tokens: int | None
+    needs: frozenset[Capability]
+    end_user: str
+    metadata: Mapping[str, str]
+    includes_usage: bool

@@ -1,0 +1,82 @@
+"""What the gateway's endpoints work with, put together once at start."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+import uuid_utils.compat
+
+from dispatch_app.execution.dispatcher import Dispatch, Order, Ports
+from dispatch_app.execution.errors import DispatchError, ErrorCode
+from dispatch_app.execution.ports import Ledger, Upstream
+from dispatch_app.execution.retry_budget import RetryBudget
+from dispatch_app.gateway.owners import Owners
+from dispatch_app.snapshot.situation import Usage
+from dispatch_app.snapshot.types import Snapshot
+
+
+class Snapshots(Protocol):
+    """Holds the snapshot of the moment."""
+
+    @property
+    def is_loaded(self) -> bool: ...
+
+    @property
+    def current(self) -> Snapshot: ...
+
+
+class SystemClock:
+    """Implements `dispatch_app.execution.ports.Clock`."""
+
+    def __init__(self) -> None:
+        self.monotonic = asyncio.get_running_loop().time
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - this is the edge where time comes in
+
+
+def new_id() -> UUID:
+    """A UUIDv7."""
+    return uuid_utils.compat.uuid7()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the gateway accepts."""
+
+    body_bytes: int = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One gateway's collaborators. `database_answers` is for readiness only."""
+
+    snapshots: Snapshots
+    ledger: Ledger
+    budget_usage: Usage
+    upstream: Upstream
+    pepper: bytes = field(repr=False)
+    database_answers: Callable[[], Awaitable[bool]]
+    limits: Limits = field(default_factory=Limits)
+    clock: SystemClock = field(default_factory=SystemClock)
+    owners: Owners = field(default_factory=Owners)
+    retries: RetryBudget = field(default_factory=RetryBudget)
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot of the moment.
+
+        :raises DispatchError: as long as none has been loaded.
+        """
+        if not self.snapshots.is_loaded:
+            raise DispatchError(status=503, code=ErrorCode.LEDGER_UNAVAILABLE, retry_after_s=1)
+        return self.snapshots.current
+
+    def dispatch(self, order: Order) -> Dispatch:
+        """A dispatch of `order`, ready to run."""
+        ports = Ports(
+            ledger=self.ledger, upstream=self.upstream, clock=self.clock, new_id=new_id, retries=self.retries
+        )
+        return Dispatch(order=order, ports=ports)

@@ -1,0 +1,61 @@
+"""The bounded queue between the task that owns a streamed dispatch and the response that its client reads."""
+
+import asyncio
+from collections.abc import Callable
+
+from dispatch_app.execution.canonical import StreamPart
+from dispatch_app.execution.dispatcher import StreamTail
+from dispatch_app.execution.errors import DispatchError
+
+MOST_QUEUED_PARTS = 32
+
+Item = StreamPart | StreamTail | DispatchError
+
+
+class StreamQueue:
+    """Implements `dispatch_app.execution.ports.Sink`. Its last item is the tail of the stream, or the error."""
+
+    def __init__(self) -> None:
+        # Parts are held to the limit by `offer`; the last item always finds room.
+        self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._on_abandoned: Callable[[], None] | None = None
+        self.is_abandoned = False
+
+    def on_abandoned(self, callback: Callable[[], None] | None) -> None:
+        """See `Sink.on_abandoned`."""
+        self._on_abandoned = callback
+        if self.is_abandoned and callback is not None:
+            callback()
+
+    def offer(self, part: StreamPart) -> bool:
+        """See `Sink.offer`."""
+        if self._queue.qsize() >= MOST_QUEUED_PARTS:
+            self._has_room.clear()
+            return False
+        self._queue.put_nowait(part)
+        return True
+
+    async def put(self, part: StreamPart) -> None:
+        """See `Sink.put`."""
+        while not self.offer(part):
+            await self._has_room.wait()
+
+    def end(self, item: StreamTail | DispatchError) -> None:
+        """Put the last item."""
+        self._queue.put_nowait(item)
+
+    def abandon(self) -> None:
+        """Nobody reads any more."""
+        if self.is_abandoned:
+            return
+        self.is_abandoned = True
+        if self._on_abandoned is not None:
+            self._on_abandoned()
+
+    async def get(self) -> Item:
+        """The next item."""
+        item = await self._queue.get()
+        self._has_room.set()
+        return item

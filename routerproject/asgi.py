@@ -1,0 +1,89 @@
+"""The composition root of a web process: the data plane owns `/v1`, Django owns everything else."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routerproject.settings")
+
+from django.core.asgi import get_asgi_application
+
+# Apps must be loaded before anything that knows the models is imported.
+django_application = get_asgi_application()
+
+import psycopg  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.db import connection  # noqa: E402
+from starlette.types import Receive, Scope, Send  # noqa: E402
+
+from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
+from dispatch_app.gateway.services import Limits, Services, SystemClock  # noqa: E402
+from dispatch_app.ledger.ledger import PostgresLedger  # noqa: E402
+from dispatch_app.providers.transport import Transport  # noqa: E402
+from dispatch_app.providers.upstream import ProviderUpstream  # noqa: E402
+from dispatch_app.snapshot.budget_usage import BudgetUsage  # noqa: E402
+from dispatch_app.snapshot.holder import SnapshotHolder  # noqa: E402
+from policies_app.sealing import secret_key_from_text  # noqa: E402
+
+DATABASE_ANSWERS_S = 2
+
+
+@asynccontextmanager
+async def open_services() -> AsyncIterator[Services]:
+    """Everything that the data plane needs, started, and stopped in the opposite order."""
+    conninfo = _conninfo()
+    clock = SystemClock()
+    budget_usage = BudgetUsage()
+    snapshots = SnapshotHolder(conninfo=conninfo, budget_usage=budget_usage)
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=budget_usage)
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(Transport())
+        stack.push_async_callback(ledger.stop)
+        await ledger.start()
+        stack.push_async_callback(snapshots.stop)
+        await snapshots.start()
+        yield Services(
+            snapshots=snapshots,
+            ledger=ledger,
+            budget_usage=budget_usage,
+            upstream=ProviderUpstream(
+                transport=transport,
+                # Looked up anew on every call: the snapshot is swapped as a whole.
+                find_provider=lambda provider_id: snapshots.current.providers.get(provider_id),  # noqa: PLW0108
+                now=clock.now,
+            ),
+            pepper=secret_key_from_text(settings.API_KEY_PEPPER),
+            database_answers=lambda: _database_answers(conninfo),
+            limits=Limits(body_bytes=settings.MAX_BODY_BYTES),
+            clock=clock,
+        )
+
+
+def _conninfo() -> str:
+    parameters = connection.get_connection_params()
+    return psycopg.conninfo.make_conninfo(
+        **{name: str(value) for name, value in parameters.items() if isinstance(value, str | int)}
+    )
+
+
+async def _database_answers(conninfo: str) -> bool:
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            conninfo, connect_timeout=DATABASE_ANSWERS_S
+        ) as probe:
+            await probe.execute("SELECT 1")
+    except psycopg.Error:
+        return False
+    return True
+
+
+gateway = Gateway(lifetime=open_services)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one connection, or the lifespan."""
+    if scope["type"] == "lifespan" or scope.get("path", "").startswith(PATHS):
+        await gateway(scope, receive, send)
+    else:
+        await django_application(cast("dict[str, Any]", scope), receive, cast("Any", send))
