@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import call_command
@@ -15,7 +16,7 @@ def empty_database(name: str = "signalbox_bench") -> Iterator[None]:
     address = os.environ["DATABASE_URL"]
     _recreate(name)
     served_by = connection.settings_dict["NAME"]
-    _use(name, os.environ["DATABASE_URL"].replace(f"/{served_by}", f"/{name}", 1))
+    _use(name, urlsplit(address)._replace(path=f"/{name}").geturl())
     try:
         call_command("migrate", verbosity=0)
         yield
