@@ -1,5 +1,6 @@
 """The composition root of a web process: the data plane owns `/v1`, Django owns everything else."""
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,6 +44,7 @@ async def open_services() -> AsyncIterator[Services]:
         await ledger.start()
         stack.push_async_callback(snapshots.stop)
         await snapshots.start()
+        _spare_the_collector()
         yield Services(
             snapshots=snapshots,
             ledger=ledger,
@@ -58,6 +60,16 @@ async def open_services() -> AsyncIterator[Services]:
             limits=Limits(body_bytes=settings.MAX_BODY_BYTES),
             clock=clock,
         )
+
+
+def _spare_the_collector() -> None:
+    """Take what was loaded at start out of garbage collection, and collect the young less often.
+
+    A dispatch makes objects that die by reference count; with the defaults, looking through them costs a tenth of its CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _conninfo() -> str:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
 
 from dispatch_app.execution.errors import InvalidReplyError, TruncatedError, UnreachableError, UpstreamError
 from dispatch_app.providers.dial import open_public_socket, open_socket
@@ -34,6 +35,24 @@ _NEVER_CONNECTED = (
 )
 
 
+class Outgoing(httpx.Request):
+    """A request to a vendor. Its address and headers are prepared once and shared by all requests of a provider.
+
+    httpx would parse, copy and complete them anew each time, for 50 µs a call; aiohttp takes them as they are.
+    """
+
+    def __init__(self, *, url: str, headers: CIMultiDict[str], body: bytes, connect_timeout_s: float) -> None:
+        self.method = "POST"
+        self.url = url  # type: ignore[assignment]
+        self.headers = headers  # type: ignore[assignment]
+        self.extensions = {"timeout": {"connect": connect_timeout_s}}
+        self._body = body
+
+    @property
+    def content(self) -> bytes:
+        return self._body
+
+
 class Transport:
     """A pool of connections for as long as the `async with` block runs."""
 
@@ -51,7 +70,7 @@ class Transport:
         await self._public.aclose()
         await self._private.aclose()
 
-    async def open(self, request: httpx.Request, *, allow_private_network: bool) -> httpx.Response:
+    async def open(self, request: Outgoing, *, allow_private_network: bool) -> httpx.Response:
         """Send a request; return as soon as the reply's headers are there. The caller closes the response.
 
         :raises httpx.HTTPError: or `aiohttp.ClientError`, for `network_fault` to read.

@@ -8,6 +8,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
+from multidict import CIMultiDict
 
 from dispatch_app.execution.canonical import Reply, StreamPart
 from dispatch_app.execution.errors import (
@@ -22,7 +23,7 @@ from dispatch_app.execution.errors import (
 from dispatch_app.execution.ports import UpstreamCall
 from dispatch_app.providers.adapter import Adapter, Provider, StreamEnd, Target, adapter_of
 from dispatch_app.providers.sse import EventDecoder, EventTooLongError
-from dispatch_app.providers.transport import NETWORK_ERRORS, Transport, network_fault
+from dispatch_app.providers.transport import NETWORK_ERRORS, Outgoing, Transport, network_fault
 
 MOST_REPLY_BYTES = 32 * 1024 * 1024
 MOST_ERROR_BYTES = 64 * 1024
@@ -37,9 +38,8 @@ class _Route:
     provider: Provider
     adapter: Adapter
     target: Target
-    url: httpx.URL
-    headers: httpx.Headers
-    timeouts: dict[str, float | None]
+    headers: CIMultiDict[str]
+    connect_timeout_s: float
     first_byte_s: float
     idle_s: float
 
@@ -89,8 +89,8 @@ class ProviderUpstream:
     async def _response(self, route: _Route, call: UpstreamCall) -> AsyncIterator[httpx.Response]:
         """Send the request; hand over a reply of status 200 that is closed in the end, whatever happens."""
         body = route.adapter.build_body(request=call.request, candidate=call.candidate, target=route.target)
-        request = httpx.Request(
-            "POST", route.url, headers=route.headers, content=body, extensions={"timeout": route.timeouts}
+        request = Outgoing(
+            url=route.target.url, headers=route.headers, body=body, connect_timeout_s=route.connect_timeout_s
         )
         wire_status = None
         try:
@@ -111,7 +111,7 @@ class ProviderUpstream:
         return route.adapter.read_error(
             await _read_beginning(response),
             wire_status=response.status_code,
-            retry_after_s=_retry_after_s(response.headers.get("retry-after"), now=self._now()),
+            retry_after_s=_retry_after_s(_header(response, b"retry-after"), now=self._now()),
             bills_server_errors=route.provider.bills_server_errors,
         )
 
@@ -169,26 +169,31 @@ class _Timer:
 def _make_ready(provider: Provider) -> _Route:
     adapter = adapter_of(provider.wire_format)
     target = adapter.target(provider)
-    url = httpx.URL(target.url)
-    if url.scheme != "https" and not provider.allow_private_network:
+    if not target.url.startswith("https://") and not provider.allow_private_network:
         raise UnreachableError
     return _Route(
         provider=provider,
         adapter=adapter,
         target=target,
-        url=url,
-        headers=httpx.Headers(target.headers),
-        timeouts={"connect": provider.connect_timeout_ms / 1000},
+        headers=CIMultiDict(target.headers),
+        connect_timeout_s=provider.connect_timeout_ms / 1000,
         first_byte_s=provider.first_byte_timeout_ms / 1000,
         idle_s=provider.idle_timeout_ms / 1000,
     )
 
 
 def _check_media_type(response: httpx.Response, expected: str) -> None:
-    headers = response.headers
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != expected or headers.get("content-encoding", "identity") != "identity":
+    media_type = (_header(response, b"content-type") or "").partition(";")[0].strip().lower()
+    if media_type != expected or _header(response, b"content-encoding") not in {None, "identity"}:
         raise InvalidReplyError(wire_status=response.status_code)
+
+
+def _header(response: httpx.Response, name: bytes) -> str | None:
+    """One header, given its name in lower case; httpx's own look-up decodes them all first."""
+    for found, value in response.headers.raw:
+        if found.lower() == name:
+            return value.decode("latin-1")
+    return None
 
 
 async def _read(response: httpx.Response, *, limit: int, timer: _Timer) -> bytes:
