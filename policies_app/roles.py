@@ -9,6 +9,8 @@ from itertools import chain
 
 OPS = "ops"
 FINANCE = "finance"
+SEE_COSTS = "dispatch_app.view_budgetbalance"
+"""Who holds this permission may see what tenants spend."""
 
 
 def _each(verbs: Iterable[str], models: Iterable[str], *, app: str = "policies_app") -> Iterator[str]:

@@ -128,6 +128,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "policies_app.api.errors.handle_exception",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None}
@@ -135,6 +136,12 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Signalbox management API",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "BudgetScopeEnum": "policies_app.api.vocabularies.BUDGET_SCOPES",
+        "CapabilityEnum": "policies_app.api.vocabularies.CAPABILITIES",
+        "KillScopeEnum": "policies_app.api.vocabularies.KILL_SCOPES",
+        "TierEnum": "policies_app.api.vocabularies.TIERS",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -1,5 +1,6 @@
 """What the API answers when something cannot be done: a 4xx that names the field, never a 500 for bad input."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -10,7 +11,12 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from policies_app.routing.document import DocumentError
+from policies_app.services.api_keys import ApiKeyLabelTakenError, ApiKeyPolicyError
+from policies_app.services.budgets import BudgetNotSavedError
+from policies_app.services.credentials import UnusableSecretError
 from policies_app.services.errors import ServiceError
+from policies_app.services.kill_switches import KillSwitchNotThrownError
+from policies_app.services.prices import PriceExistsError
 
 _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "api_key_label_unique": ("label", "This tenant already has a key of that label."),
@@ -28,6 +34,15 @@ _CONSTRAINTS: dict[str, tuple[str, str]] = {
 """By name of the constraint: the field to change, and what to tell whoever filled it in."""
 
 
+_SERVICE_FIELDS: dict[type[ServiceError], str] = {
+    ApiKeyLabelTakenError: "label",
+    ApiKeyPolicyError: "policies",
+    PriceExistsError: "effective_from",
+    UnusableSecretError: "secret",
+}
+"""Refusals of the services that one field is to blame for."""
+
+
 class ConflictError(exceptions.APIException):
     """The request is well formed, but things do not stand so that it can be done."""
 
@@ -43,7 +58,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 def _as_api_error(error: Exception) -> Exception:
     match error:
         case ServiceError():
-            return ConflictError({"detail": str(error)})
+            return _service_error(error)
         case DocumentError():
             return ConflictError({"detail": f"The draft cannot be read: {error}"})
         case DjangoValidationError():
@@ -54,6 +69,15 @@ def _as_api_error(error: Exception) -> Exception:
             return _constraint_error(error)
         case _:
             return error
+
+
+def _service_error(error: ServiceError) -> Exception:
+    if field := _SERVICE_FIELDS.get(type(error)):
+        return exceptions.ValidationError({field: [str(error)]})
+    if isinstance(error, BudgetNotSavedError | KillSwitchNotThrownError):
+        return exceptions.ValidationError({"non_field_errors": [str(error)]})
+    findings = [asdict(finding) for finding in getattr(error, "findings", ())]
+    return ConflictError({"detail": str(error), "findings": findings} if findings else {"detail": str(error)})
 
 
 def _messages(error: DjangoValidationError) -> dict[str, list[str]]:

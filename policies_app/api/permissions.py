@@ -43,5 +43,5 @@ def required_permission(*, method: str, view: Any) -> str | None:
     queryset = getattr(view, "queryset", None)
     if verb is None or queryset is None:
         return None
-    options = queryset.model._meta
+    options = queryset.model._meta  # noqa: SLF001 - Django's documented API
     return f"{options.app_label}.{verb}_{options.model_name}"

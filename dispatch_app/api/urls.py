@@ -1,0 +1,10 @@
+"""Addresses of the log's part of the management API."""
+
+from rest_framework.routers import SimpleRouter
+
+from dispatch_app.api.dispatches import DispatchViewSet
+
+router = SimpleRouter()
+router.register("dispatches", DispatchViewSet)
+
+urlpatterns = router.urls

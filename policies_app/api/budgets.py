@@ -1,0 +1,73 @@
+"""Budgets, in nano-dollars."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+from policies_app.api.checks import StrictModelSerializer
+from policies_app.api.viewsets import EditableViewSet
+from policies_app.models import ApiKey, Budget, Policy, Tenant
+from policies_app.services.budgets import save_budget
+from policies_app.validation import budget_errors
+
+
+class BudgetSerializer(StrictModelSerializer):
+    """`limit_nanos` is nano-dollars for each period: 1 USD is 1,000,000,000."""
+
+    tenant = serializers.SlugRelatedField(slug_field="name", queryset=Tenant.objects.all())
+    api_key = serializers.SlugRelatedField(
+        slug_field="public_id",
+        queryset=ApiKey.objects.select_related("tenant"),
+        required=False,
+        allow_null=True,
+    )
+    policy = serializers.SlugRelatedField(
+        slug_field="name", queryset=Policy.objects.all(), required=False, allow_null=True
+    )
+
+    class Meta:
+        model = Budget
+        fields = (
+            "id",
+            "tenant",
+            "name",
+            "scope",
+            "api_key",
+            "policy",
+            "end_user",
+            "period",
+            "limit_nanos",
+            "action",
+            "downgrade_at_pct",
+            "downgrade_to_tier",
+            "enabled",
+            "created_at",
+        )
+        read_only_fields = ("created_at",)
+
+    def field_errors(self, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return budget_errors(values)
+
+
+class BudgetViewSet(EditableViewSet):
+    """Limits on what tenants, their end users, their keys or a policy may spend."""
+
+    queryset = Budget.objects.select_related("tenant", "api_key__tenant", "policy").order_by(
+        "tenant__name", "name"
+    )
+    serializer_class = BudgetSerializer
+    filterset_fields = ("tenant__name", "scope", "period", "action", "enabled")
+    search_fields = ("name", "end_user")
+
+    def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
+        serializer.instance = Budget(**serializer.validated_data)
+        self._save(serializer)
+
+    def perform_update(self, serializer: serializers.BaseSerializer[Any]) -> None:
+        for name, value in serializer.validated_data.items():
+            setattr(serializer.instance, name, value)
+        self._save(serializer)
+
+    def _save(self, serializer: serializers.BaseSerializer[Any]) -> None:
+        save_budget(budget=serializer.instance, author_name=self.author_name())

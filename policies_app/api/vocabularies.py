@@ -1,0 +1,9 @@
+"""The closed vocabularies that several fields of the API share, under the names that its schema gives them."""
+
+from policies_app.models.choices import choices_of
+from policies_app.routing.codes import BudgetScope, Capability, KillScope, Tier
+
+BUDGET_SCOPES = choices_of(BudgetScope)
+CAPABILITIES = choices_of(Capability)
+KILL_SCOPES = choices_of(KillScope)
+TIERS = choices_of(Tier)
