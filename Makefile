@@ -28,7 +28,7 @@ up: $(VENV)/runtime.stamp ## Set up and serve on http://127.0.0.1:8000 (PORT=, W
 	@exec $(PYTHON) -m routerproject.embedded.up --port $(PORT) --workers $(WORKERS)
 
 test: $(VENV)/development.stamp $(VENV)/browser.stamp ## Set up and run the whole suite (ARGS="tests/sandbox -k name")
-	@$(PYTHON) -m routerproject.embedded.run var/test $(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest $(ARGS)
 
 check: lint types imports ## Lint, type check and import rules, as CI runs them
 

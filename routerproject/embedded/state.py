@@ -1,12 +1,15 @@
-"""The state folder: secrets made once, addresses of the embedded services, and who uses it."""
+"""The state folder: secrets made once, addresses of the embedded services, sockets, and who uses it."""
 
 import base64
 import fcntl
+import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+
+SOCKET_FOLDER_LIMIT = 90  # bytes; the path of a unix socket ends at 107
 
 
 class FolderInUseError(Exception):
@@ -23,25 +26,43 @@ def ensure_secrets(state_dir: Path) -> None:
         "SIGNALBOX_API_KEY_PEPPER": base64.b64encode(secrets.token_bytes(32)).decode(),
         "SIGNALBOX_ENCRYPTION_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
     }
-    write_private(path, "".join(f"{name}={value}\n" for name, value in lines.items()))
+    write_private(path, _as_lines(lines))
 
 
 def write_addresses(state_dir: Path, addresses: Mapping[str, str]) -> None:
     """Write `embedded.env`, which the settings read when the environment does not say better."""
-    write_private(
-        state_dir / "embedded.env", "".join(f"{name}={value}\n" for name, value in addresses.items())
-    )
+    write_private(addresses_path(state_dir), _as_lines(addresses))
+
+
+def addresses_path(state_dir: Path) -> Path:
+    """The file is there while the embedded services run, and after a run that was killed."""
+    return state_dir / "embedded.env"
 
 
 def write_private(path: Path, text: str) -> None:
     """Replace `path` by a file that only its owner may read."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
-    with os.fdopen(
-        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as file:
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     draft.replace(path)
+
+
+def socket_folder(folder: Path, *, owner: int) -> Path:
+    """Where the server of `folder` puts its socket: there, or in a private folder of /tmp if the path would be too long.
+
+    :raises PermissionError: if somebody else made that folder of /tmp first.
+    """
+    if len(bytes(folder)) <= SOCKET_FOLDER_LIMIT:
+        return folder
+    private = Path("/tmp") / f"signalbox-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"  # noqa: S108
+    try:
+        private.mkdir(mode=0o700)
+        os.chown(private, owner, -1)
+    except FileExistsError:
+        _check_private(private, owner)
+    return private
 
 
 class FolderLock:
@@ -49,11 +70,7 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = path.open("a")
-
-    def share(self) -> None:
-        """Use the folder beside others; waits for whoever starts or stops its services."""
-        fcntl.flock(self._file, fcntl.LOCK_SH)
+        self._file = path.open("a")
 
     def take(self, *, wait: bool = False) -> None:
         """Use the folder alone.
@@ -68,3 +85,13 @@ class FolderLock:
     def release(self) -> None:
         """Let go of the folder."""
         self._file.close()
+
+
+def _as_lines(values: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def _check_private(folder: Path, owner: int) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} exists and is not private to this installation; remove it.")

@@ -1,6 +1,8 @@
 """`make up`: the whole installation on one machine, with data that stays."""
 
 import argparse
+import errno
+import http.client
 import json
 import os
 import signal
@@ -8,41 +10,51 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from routerproject.embedded.postgres import PostgresNotStartedError
-from routerproject.embedded.redis import broker_url, redis_command, socket_path, wait_for_redis
-from routerproject.embedded.run import embedded_postgres
-from routerproject.embedded.state import FolderInUseError, FolderLock, write_addresses
-from routerproject.embedded.supervisor import Service, Supervisor
+from routerproject.embedded.reachable import check_broker, check_database
+from routerproject.embedded.services import ROOT, embedded_services
+from routerproject.embedded.state import FolderInUseError, FolderLock, addresses_path, write_addresses
+from routerproject.embedded.supervisor import NotStartedError, Service, Supervisor
 
-ROOT = Path(__file__).resolve().parents[2]
-READY_PATIENCE_S = 60.0
-SANDBOX_PORT_FILE = "sandbox.port"
+READY_PATIENCE_S = 90.0
+KILLED_PATIENCE_S = 40.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class NotStartedError(Exception):
-    """Why the installation is not up, in one line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """Where everything is."""
+
+    state_dir: Path
+    port: int
+    workers: int
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def demo(self) -> Path:
+        """What a newcomer needs to know, written by `seed_demo`."""
+        return self.state_dir / "demo.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start everything, serve until Ctrl-C or SIGTERM, stop everything; 1 with one line when it cannot start."""
-    options = _parse(arguments)
-    state_dir = Path(os.environ.get("SIGNALBOX_STATE_DIR", ROOT / "var")).resolve()
-    state_dir.mkdir(parents=True, exist_ok=True)
-    lock = FolderLock(state_dir / "up.lock")
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    installation = _parse(arguments)
+    for number in INTERRUPTS:
+        signal.signal(number, _interrupt)
+    lock = FolderLock(installation.state_dir / "up.lock")
     try:
         lock.take()
-        _check_port(options.port)
-        environment = os.environ | {"SIGNALBOX_STATE_DIR": str(state_dir), "PYTHONUNBUFFERED": "1"}
-        with embedded_postgres(state_dir, environment):
-            _serve(options, state_dir, environment)
+        _run(installation)
     except FolderInUseError:
-        return _complain(f"Signalbox is already running in {state_dir}.")
-    except (NotStartedError, PostgresNotStartedError) as error:
+        return _complain(f"Signalbox is already running in {installation.state_dir}, or still stopping.")
+    except NotStartedError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
         return 0
@@ -51,77 +63,81 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make up")
-    parser.add_argument("--port", type=int, default=8000)
+def _parse(arguments: Sequence[str] | None) -> Installation:
+    parser = argparse.ArgumentParser(prog="make up", description=__doc__)
+    parser.add_argument("--port", type=_port, default=8000)
     parser.add_argument("--workers", type=int, default=2)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    state_dir = Path(os.environ.get("SIGNALBOX_STATE_DIR") or ROOT / "var").resolve()
+    return Installation(state_dir=state_dir, port=options.port, workers=options.workers)
 
 
-def _serve(options: argparse.Namespace, state_dir: Path, environment: dict[str, str]) -> None:
-    supervisor = Supervisor(environment=environment, working_directory=ROOT)
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port; choose one from 1 to 65535")
+    return int(text)
+
+
+def _run(installation: Installation) -> None:
+    killed_before = addresses_path(installation.state_dir).exists()
+    _await_port(installation.port, patience_s=KILLED_PATIENCE_S if killed_before else 0)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    if environment.get("DATABASE_URL"):
+        check_database(environment["DATABASE_URL"])
+    if environment.get("CELERY_BROKER_URL"):
+        check_broker(environment["CELERY_BROKER_URL"])
     try:
-        if not environment.get("CELERY_BROKER_URL"):
-            _start_redis(supervisor, state_dir, environment)
-        written = {name: environment[name] for name in ("DATABASE_URL", "CELERY_BROKER_URL")}
-        write_addresses(state_dir, written)
-        sandbox_port = _sandbox_port(state_dir)
-        _prepare(options.port, sandbox_port, state_dir, environment)
-        for service in _services(options, sandbox_port, state_dir):
-            supervisor.start(service)
-        _announce_when_ready(supervisor, options.port, sandbox_port, state_dir)
-        signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
-        signal.signal(signal.SIGINT, lambda *_: supervisor.request_stop())
-        ended = supervisor.wait()
-        if ended is not None:
-            raise NotStartedError(f"{ended[0].name} ended with exit code {ended[1]}; everything was stopped.")
-        sys.stderr.write("\nStopping.\n")
+        with embedded_services(installation.state_dir, environment) as supervisor:
+            _serve(installation, supervisor, environment)
     finally:
-        supervisor.stop()
+        addresses_path(installation.state_dir).unlink(missing_ok=True)
 
 
-def _start_redis(supervisor: Supervisor, state_dir: Path, environment: dict[str, str]) -> None:
-    listen_on = socket_path(state_dir)
-    listen_on.unlink(missing_ok=True)
-    supervisor.start(Service(name="redis", command=redis_command(state_dir / "redis", listen_on)))
-    if not wait_for_redis(listen_on):
-        raise NotStartedError("The embedded Redis did not start.")
-    environment["CELERY_BROKER_URL"] = broker_url(listen_on)
+def _serve(installation: Installation, supervisor: Supervisor, environment: Mapping[str, str]) -> None:
+    addresses = {name: environment[name] for name in ("DATABASE_URL", "CELERY_BROKER_URL")}
+    write_addresses(installation.state_dir, addresses)
+    _manage(environment, "migrate", "--verbosity", "0")
+    sandbox_port = _sandbox_port(installation.state_dir)
+    _manage(
+        environment, "seed_demo", "--base-url", installation.base_url,
+        "--sandbox-url", f"http://127.0.0.1:{sandbox_port}", "--output", str(installation.demo),
+    )  # fmt: skip
+    for service in _services(installation, sandbox_port):
+        supervisor.start(service)
+    for what, port, path in (
+        ("The sandbox vendor", sandbox_port, "/healthz"),
+        ("The web server", installation.port, "/readyz"),
+    ):
+        supervisor.wait_until(lambda: _answers(port, path), what=what, patience_s=READY_PATIENCE_S)  # noqa: B023
+    print(_banner(installation), flush=True)  # noqa: T201 — this is the command's answer
+    for number in INTERRUPTS:
+        signal.signal(number, lambda *_: supervisor.request_stop())
+    ended = supervisor.wait()
+    if ended is not None:
+        raise NotStartedError(f"{ended}; everything was stopped.")
+    sys.stderr.write("\nStopping.\n")
 
 
-def _prepare(port: int, sandbox_port: int, state_dir: Path, environment: dict[str, str]) -> None:
-    """Bring the database up to date and fill in the demo data, keeping what is there."""
-    _check_database(environment["DATABASE_URL"])
-    seed = [
-        "seed_demo", "--base-url", f"http://127.0.0.1:{port}", "--sandbox-url", f"http://127.0.0.1:{sandbox_port}",
-        "--output", str(state_dir / "demo.json"),
-    ]  # fmt: skip
-    for command in (["migrate", "--verbosity", "0"], seed):
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "manage.py", *command],
-            cwd=ROOT,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-            raise NotStartedError(f"manage.py {command[0]} failed: {reason}")
+def _manage(environment: Mapping[str, str], *command: str) -> None:
+    """Run a management command to its end.
+
+    :raises NotStartedError: with the last line that it said, if it failed.
+    """
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise NotStartedError(f"manage.py {command[0]} failed: {said[-1]}")
 
 
-def _check_database(url: str) -> None:
-    import psycopg
-
-    try:
-        with psycopg.connect(url, connect_timeout=5):
-            pass
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NotStartedError(f"The database of DATABASE_URL does not answer: {reason}") from error
-
-
-def _services(options: argparse.Namespace, sandbox_port: int, state_dir: Path) -> list[Service]:
+def _services(installation: Installation, sandbox_port: int) -> list[Service]:
     python = sys.executable
     celery = [python, "-m", "celery", "-A", "routerproject"]
     return [
@@ -130,44 +146,39 @@ def _services(options: argparse.Namespace, sandbox_port: int, state_dir: Path) -
             name="web",
             command=[
                 python, "-m", "uvicorn", "routerproject.asgi:application", "--host", "127.0.0.1",
-                "--port", str(options.port), "--workers", str(options.workers), "--loop", "uvloop",
+                "--port", str(installation.port), "--workers", str(installation.workers), "--loop", "uvloop",
                 "--http", "httptools", "--no-access-log", "--log-level", "warning",
                 "--timeout-graceful-shutdown", "25",
             ],
         ),
-        Service(name="worker", command=[*celery, "worker", "--concurrency", "1", "--loglevel", "warning"]),
+        Service(
+            name="worker",
+            # Housekeeping is short and mostly waits for the database: threads spare a second process.
+            command=[*celery, "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "warning"],
+        ),
         Service(
             name="beat",
             command=[
-                *celery, "beat", "--schedule", str(state_dir / "beat-schedule"), "--pidfile=", "--loglevel", "warning",
+                *celery, "beat", "--schedule", str(installation.state_dir / "beat-schedule"), "--pidfile=",
+                "--loglevel", "warning",
             ],
         ),
     ]  # fmt: skip
 
 
-def _announce_when_ready(supervisor: Supervisor, port: int, sandbox_port: int, state_dir: Path) -> None:
-    """Print where everything is, once it answers."""
-    _wait_for(supervisor, f"http://127.0.0.1:{sandbox_port}/healthz", "The sandbox vendor")
-    _wait_for(supervisor, f"http://127.0.0.1:{port}/readyz", "The web server")
-    demo = json.loads((state_dir / "demo.json").read_text(encoding="utf-8"))
-    print(_banner(demo), flush=True)  # noqa: T201 — this is the command's answer
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
-def _wait_for(supervisor: Supervisor, url: str, what: str) -> None:
-    deadline = time.monotonic() + READY_PATIENCE_S
-    while time.monotonic() < deadline:
-        ended = supervisor.ended()
-        if ended is not None:
-            raise NotStartedError(f"{ended[0].name} ended with exit code {ended[1]} at the start.")
-        try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 — an address of our own
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise NotStartedError(f"{what} did not answer at {url} within {READY_PATIENCE_S:.0f} seconds.")
-
-
-def _banner(demo: dict[str, str]) -> str:
+def _banner(installation: Installation) -> str:
+    demo = json.loads(installation.demo.read_text(encoding="utf-8"))
     base = demo["base_url"]
     body = '{"model":"auto","messages":[{"role":"user","content":"What is 17 + 25?"}]}'
     return f"""
@@ -184,14 +195,14 @@ Try it:
     -H 'Content-Type: application/json' -H 'X-Dispatch-Task: support' \\
     -d '{body}'
 
-The same is in var/demo.json. Ctrl-C stops everything; the data stays in var/.
+The same is in {installation.demo}. Ctrl-C stops everything; the data stays.
 """
 
 
 def _sandbox_port(state_dir: Path) -> int:
     """The sandbox's port of last time, so that the demo provider's address stays true; another if it is taken."""
-    path = state_dir / SANDBOX_PORT_FILE
-    if path.exists() and _is_free(int(path.read_text())):
+    path = state_dir / "sandbox.port"
+    if path.exists() and _refusal(int(path.read_text())) is None:
         return int(path.read_text())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -200,19 +211,31 @@ def _sandbox_port(state_dir: Path) -> int:
     return port
 
 
-def _check_port(port: int) -> None:
-    if not _is_free(port):
-        raise NotStartedError(f"Port {port} is in use. Choose another: make up PORT={port + 1}")
+def _await_port(port: int, *, patience_s: float) -> None:
+    """Make sure that the port is free; processes of a run that was killed may hold it for a little while."""
+    deadline = time.monotonic() + patience_s
+    while (refusal := _refusal(port)) is not None:
+        if time.monotonic() >= deadline:
+            raise NotStartedError(f"Port {port} {refusal}. Choose another: make up PORT={_next_port(port)}")
+        time.sleep(0.2)
 
 
-def _is_free(port: int) -> bool:
+def _next_port(port: int) -> int:
+    """The first port above, and above those of the system, that is free now."""
+    above = range(max(port + 1, 1024), 65536)
+    return next((other for other in above if _refusal(other) is None), 8000)
+
+
+def _refusal(port: int) -> str | None:
+    """Why the port cannot be listened on; None if it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            return "is in use" if taken else f"cannot be used ({os.strerror(error.errno or 0)})"
+    return None
 
 
 def _complain(line: str) -> int:
@@ -220,7 +243,7 @@ def _complain(line: str) -> int:
     return 1
 
 
-def _raise_interrupt(*_: object) -> None:
+def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
