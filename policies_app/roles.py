@@ -50,7 +50,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         chain(
             _each(("view",), _CONTROL_MODELS),
             _each(("add", "change"), ("budget",)),
-            ("policies_app.change_budget_limit",),
+            ("policies_app.change_budget_limit", "dispatch_app.view_costs"),
             _each(("view",), ("dispatch", "attempt", "budgetbalance"), app="dispatch_app"),
         )
     ),

@@ -179,6 +179,9 @@ UNFOLD = {
 # The longest request body that /v1 takes.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=10 * 1024 * 1024)
 
+# How many whole UTC days of dispatches and attempts are kept; the rollups keep their figures.
+LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
+
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://127.0.0.1:6379/0")
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
