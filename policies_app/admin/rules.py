@@ -138,7 +138,7 @@ class RuleAdmin(ModelAdmin):
         super().save_model(request, obj, form, change)
         renumber(obj.policy.rules.order_by("is_default", "position"))
 
-    @action(description="Policy", icon="alt_route", permissions=("policies_app.view_policy",))
+    @action(description="Policy", icon="alt_route", permissions=("view",))
     def open_policy(self, request: HttpRequest, object_id: str) -> HttpResponse:
         rule = Rule.objects.get(pk=object_id)
         return redirect(reverse("admin:policies_app_policy_change", args=(rule.policy_id,)))
