@@ -10,12 +10,9 @@ from celery import Celery
 
 from dispatch_app.rollups.schedule import BEAT_SCHEDULE
 
-from dispatch_app.rollups.schedule import BEAT_SCHEDULE
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routerproject.settings")
 
 app = Celery("signalbox")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["dispatch_app.rollups"])
-app.conf.beat_schedule = BEAT_SCHEDULE
 app.conf.beat_schedule = BEAT_SCHEDULE
