@@ -54,12 +54,12 @@ def _baseline_changes(old: PolicyDocument | None, new: PolicyDocument) -> Iterat
 
 
 def _rule_changes(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentChange]:
-    before, after = _conditions_in_words(old), _conditions_in_words(new)
+    before, after = conditions_in_words(old), conditions_in_words(new)
     if before != after:
         yield _change(ChangeKind.CHANGED, new, f"taken {after}; was {before}.")
     if old.route.strategy is not new.route.strategy or old.route.steps != new.route.steps:
         yield _change(
-            ChangeKind.CHANGED, new, f"{_route_in_words(new.route)}; was {_route_in_words(old.route)}."
+            ChangeKind.CHANGED, new, f"{route_in_words(new.route)}; was {route_in_words(old.route)}."
         )
     if old.route.deadline_ms != new.route.deadline_ms:
         yield _change(
@@ -94,10 +94,11 @@ def _change(kind: ChangeKind, rule: RuleDocument, text: str) -> DocumentChange:
 
 
 def _rule_in_words(rule: RuleDocument) -> str:
-    return f"{_conditions_in_words(rule)}, {_route_in_words(rule.route)}."
+    return f"{conditions_in_words(rule)}, {route_in_words(rule.route)}."
 
 
-def _conditions_in_words(rule: RuleDocument) -> str:
+def conditions_in_words(rule: RuleDocument) -> str:
+    """When the rule takes a request, as the rest of a sentence."""
     if rule.is_default:
         return "when no other rule matches"
     if not rule.conditions:
@@ -105,7 +106,8 @@ def _conditions_in_words(rule: RuleDocument) -> str:
     return "when " + " and ".join(condition.expected() for condition in rule.conditions)
 
 
-def _route_in_words(route: RouteDocument) -> str:
+def route_in_words(route: RouteDocument) -> str:
+    """What is called in which order, as the rest of a sentence."""
     steps = [_step_in_words(step) for step in route.steps] or ["no model"]
     if route.strategy is Strategy.SINGLE:
         return f"call {steps[0]}"

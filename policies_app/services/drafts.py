@@ -42,7 +42,7 @@ def draft_document(policy: Policy) -> PolicyDocument:
     return PolicyDocument(
         name=policy.name,
         baseline_model=policy.baseline_model.name if policy.baseline_model else None,
-        rules=tuple(_rule_document(rule) for rule in rules),
+        rules=tuple(rule_document(rule) for rule in rules),
     )
 
 
@@ -69,7 +69,11 @@ def _enabled_rules(policy: Policy) -> Iterable[Rule]:
     return (rule for rule in policy.rules.all() if rule.enabled)
 
 
-def _rule_document(rule: Rule) -> RuleDocument:
+def rule_document(rule: Rule) -> RuleDocument:
+    """Return the document of one rule.
+
+    :raises DocumentError: if it states what no document can, naming the rule.
+    """
     try:
         return RuleDocument(
             name=rule.name,

@@ -34,7 +34,7 @@ def import_policy(*, text: str, author_name: str, reason: str = "") -> Policy:
     :raises PolicyFileError: if it is no policy document.
     :raises DraftNotReplacedError: if it names a model or tenant that does not exist.
     """
-    document = _read(text)
+    document = read_policy_file(text)
     policy, _ = Policy.objects.get_or_create(name=document.name)
     replace_draft(policy=policy, document=document)
     record_action(
@@ -47,7 +47,11 @@ def import_policy(*, text: str, author_name: str, reason: str = "") -> Policy:
     return policy
 
 
-def _read(text: str) -> PolicyDocument:
+def read_policy_file(text: str) -> PolicyDocument:
+    """Return the document that a YAML file holds.
+
+    :raises PolicyFileError: if it is no policy document.
+    """
     if len(text) > _LONGEST_FILE:
         raise PolicyFileError(f"The file is longer than {_LONGEST_FILE} characters.")
     try:
