@@ -1,14 +1,20 @@
 """Admin page of budgets, entered and shown in USD."""
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
 from policies_app.admin.access import NeverDeleted
+from policies_app.admin.auditing import author_of
 from policies_app.admin.fields import UsdField, show_usd
 from policies_app.models import Budget
+from policies_app.services.budgets import save_budget
+from policies_app.validation import budget_errors
 
 _ACTION_COLOURS = {"Reject": "danger", "Downgrade": "warning", "Alert": "info"}
 
@@ -19,6 +25,12 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Budget
         exclude = ()  # noqa: DJ006
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        for field, message in budget_errors(values).items():
+            self.add_error(field, message)
+        return values
 
 
 @admin.register(Budget)
@@ -51,6 +63,9 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         ("How much", {"fields": ("limit_nanos", "period")}),
         ("When it is used up", {"fields": ("action", "downgrade_at_pct", "downgrade_to_tier")}),
     )
+
+    def save_model(self, request: HttpRequest, obj: Budget, form: BudgetForm, change: bool) -> None:  # noqa: FBT001
+        save_budget(budget=obj, author_name=author_of(request))
 
     @admin.display(description="Subject")
     def subject(self, budget: Budget) -> str:

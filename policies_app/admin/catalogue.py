@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -15,10 +16,14 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from policies_app.admin.access import NeverDeleted
+from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import CheckboxesField, UsdField, show_usd
 from policies_app.models import Credential, Model, Price, Provider
 from policies_app.models.choices import choices_of
 from policies_app.routing.codes import Capability
+from policies_app.services.credentials import set_provider_secret
+from policies_app.services.prices import set_price
+from policies_app.validation import model_errors
 
 PRICE_BUCKETS = (
     "input_nanos",
@@ -37,6 +42,9 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         strip=True,
         max_length=4096,
+        validators=[
+            RegexValidator(r"^[!-~]+\Z", "It holds spaces or characters that no HTTP header can carry.")
+        ],
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="Write-only. Empty keeps the secret that there is.",
     )
@@ -46,7 +54,7 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("label", "secret", "environment_variable", "enabled")
 
     def clean(self) -> dict[str, Any]:
-        values = super().clean() or {}
+        values = super().clean() or self.cleaned_data
         has_secret = bool(values.get("secret")) or self.instance.sealed_secret is not None
         if not has_secret and not values.get("environment_variable"):
             raise forms.ValidationError("Give the secret, or the environment variable that holds it.")
@@ -66,7 +74,7 @@ class CredentialInline(TabularInline):
 
 
 @admin.register(Provider)
-class ProviderAdmin(ModelAdmin):
+class ProviderAdmin(NeverDeleted, AuditedAdmin):
     list_display = ("name", "wire_format", "base_url", "model_count", "enabled")
     list_filter = ("enabled", ("wire_format", ChoicesDropdownFilter))
     list_filter_submit = True
@@ -95,6 +103,13 @@ class ProviderAdmin(ModelAdmin):
     def model_count(self, provider: Provider) -> int:
         return len(provider.models.all())
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
+        super().save_formset(request, form, formset, change)
+        for row in formset.forms:
+            secret = row.cleaned_data.get("secret")
+            if secret and not row.cleaned_data.get("DELETE"):
+                set_provider_secret(credential=row.instance, secret=secret, author_name=author_of(request))
+
 
 class FleetModelForm(forms.ModelForm):  # type: ignore[type-arg]
     capabilities = CheckboxesField(
@@ -106,6 +121,12 @@ class FleetModelForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Model
         exclude = ()  # noqa: DJ006
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        for field, message in model_errors(values).items():
+            self.add_error(field, message)
+        return values
 
 
 class PriceInline(TabularInline):
@@ -144,7 +165,7 @@ class PriceInline(TabularInline):
 
 
 @admin.register(Model)
-class FleetModelAdmin(ModelAdmin):
+class FleetModelAdmin(NeverDeleted, AuditedAdmin):
     form = FleetModelForm
     list_display = (
         "name",
@@ -192,9 +213,12 @@ class FleetModelAdmin(ModelAdmin):
         price = max(in_force, key=lambda row: row.effective_from)
         return f"{show_usd(price.input_nanos)} / {show_usd(price.output_nanos)}"
 
-    @action(description="Add a price", icon="sell", permissions=("policies_app.add_price",))
+    @action(description="Add a price", icon="sell", permissions=("add_price",))
     def add_price(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(f"{reverse('admin:policies_app_price_add')}?model={object_id}")
+
+    def has_add_price_permission(self, request: HttpRequest, _object_id: str | None = None) -> bool:
+        return request.user.has_perm("policies_app.add_price")
 
 
 class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -232,6 +256,9 @@ class PriceAdmin(NeverDeleted, ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Price, form: PriceForm, change: bool) -> None:  # noqa: FBT001
+        obj.pk = set_price(**form.cleaned_data, author_name=author_of(request)).pk
 
     @admin.display(description="Input, USD per million")
     def input(self, price: Price) -> str:

@@ -1,41 +1,189 @@
 """Admin page of kill switches: thrown and lifted, never edited or deleted."""
 
-from django.contrib import admin
-from django.http import HttpRequest
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.decorators import display
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from policies_app.admin.access import NeverDeleted
+from policies_app.admin.auditing import author_of
+from policies_app.admin.pages import render_page
+from policies_app.admin.receipts import receipt_in_words
 from policies_app.models import KillSwitch
+from policies_app.services.kill_switches import (
+    KillSwitchNotActiveError,
+    lift_kill_switch,
+    throw_kill_switch,
+)
+from policies_app.validation import KILL_SUBJECTS, kill_switch_errors
+
+_SUBJECT_FIELDS = ("provider", "model", "policy", "rule_name", "tenant", "api_key", "end_user")
+_OPERATE = "policies_app.operate_kill_switch"
+
+
+class KillSwitchForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = KillSwitch
+        fields = ("scope", *_SUBJECT_FIELDS, "reason", "expires_at")
+        labels = {"scope": "Stop what", "expires_at": "Lifts itself at"}
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise forms.ValidationError("This lies in the past: the switch would stop nothing.")
+        return expires_at
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        for field, message in kill_switch_errors(values).items():
+            if field not in self.errors:
+                self.add_error(field, message)
+        return values
+
+
+class LiftForm(forms.Form):
+    reason = forms.CharField(
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="For the audit trail, e.g. what was repaired.",
+    )
+
+
+class StateFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("over", "Lifted or expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[KillSwitch]) -> QuerySet[KillSwitch]:
+        is_over = Q(lifted_at__isnull=False) | Q(expires_at__lte=timezone.now())
+        match self.value():
+            case "active":
+                return queryset.exclude(is_over)
+            case "over":
+                return queryset.filter(is_over)
+            case _:
+                return queryset
+
+
+def _shown_for(field: str) -> str:
+    """When the form shows a subject field, as the page's script reads it."""
+    return " || ".join(f"scope == '{scope}'" for scope, fields in KILL_SUBJECTS.items() if field in fields)
 
 
 @admin.register(KillSwitch)
 class KillSwitchAdmin(NeverDeleted, ModelAdmin):
+    form = KillSwitchForm
     list_display = (
         "state",
-        "scope",
         "subject",
+        "scope",
         "reason",
         "author_name",
         "created_at",
         "expires_at",
         "lifted_at",
     )
-    list_display_links = ("scope",)
-    list_filter = (("scope", ChoicesDropdownFilter),)
+    list_display_links = ("subject",)
+    list_filter = (StateFilter, ("scope", ChoicesDropdownFilter))
     list_filter_submit = True
     list_select_related = ("provider", "model", "policy", "tenant", "api_key__tenant")
     search_fields = ("reason", "author_name", "provider__name", "model__name", "policy__name", "tenant__name")
     autocomplete_fields = ("provider", "model", "policy", "tenant", "api_key")
     ordering = ("-created_at",)
+    conditional_fields = {field: _shown_for(field) for field in _SUBJECT_FIELDS}
+    fieldsets = (
+        ("What is stopped", {"fields": ("state", "scope", *_SUBJECT_FIELDS)}),
+        ("Why, and for how long", {"fields": ("reason", "expires_at")}),
+        ("Who", {"fields": ("author_name", "created_at", "lifted_by_name", "lifted_at")}),
+    )
+    add_fieldsets = (
+        (
+            "What to stop",
+            {
+                "fields": ("scope", *_SUBJECT_FIELDS),
+                "description": "Nothing of it is admitted any more once this form is saved.",
+            },
+        ),
+        ("Why, and for how long", {"fields": ("reason", "expires_at")}),
+    )
+    readonly_fields = ("state", "author_name", "created_at", "lifted_by_name", "lifted_at")
+    actions_detail = ("lift",)
+    actions_row = ("lift",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(_OPERATE)
 
     def has_change_permission(self, request: HttpRequest, obj: KillSwitch | None = None) -> bool:
         return False
 
+    def get_readonly_fields(self, request: HttpRequest, obj: KillSwitch | None = None) -> tuple[str, ...]:
+        return self.readonly_fields if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: KillSwitch, form: Any, change: bool) -> None:  # noqa: FBT001
+        obj.pk = throw_kill_switch(**form.cleaned_data, author_name=author_of(request)).pk
+        request.thrown_switch = obj  # type: ignore[attr-defined]
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """As ever, and after the commit of a new switch: how many processes have acknowledged it."""
+        response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+        if switch := getattr(request, "thrown_switch", None):
+            messages.warning(request, f"Stopped: {switch}. {receipt_in_words()}")
+        return response
+
+    def response_add(
+        self, request: HttpRequest, obj: KillSwitch, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self.response_post_save_add(request, obj)
+
+    @action(
+        description="Lift",
+        icon="play_arrow",
+        url_path="lift",
+        permissions=(_OPERATE,),
+        variant=ActionVariant.PRIMARY,
+    )
+    def lift(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why, then let through again what the switch stops."""
+        switch = self.get_queryset(request).get(pk=object_id)
+        form = LiftForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            return self._lift(request, switch, form.cleaned_data["reason"])
+        return render_page(
+            self,
+            request,
+            "admin/policies_app/killswitch/lift.html",
+            title=f"Lift {switch}",
+            row=switch,
+            form=form,
+        )
+
+    def _lift(self, request: HttpRequest, switch: KillSwitch, reason: str) -> HttpResponse:
+        try:
+            lift_kill_switch(switch=switch, author_name=author_of(request), reason=reason)
+        except KillSwitchNotActiveError as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"Lifted: {switch}. {receipt_in_words()}")
+        return redirect(reverse("admin:policies_app_killswitch_changelist"))
+
     @display(description="State", label={"active": "danger", "over": "info"})
-    def state(self, switch: KillSwitch) -> str:
-        return "active" if switch.is_active else "over"
+    def state(self, switch: KillSwitch) -> tuple[str, str]:
+        if switch.is_active:
+            return "active", "Active"
+        return "over", "Lifted" if switch.lifted_at else "Expired"
 
     @admin.display(description="Stops")
     def subject(self, switch: KillSwitch) -> str:
