@@ -34,7 +34,8 @@ $$;
 -- in_doubt: the batch was sent before and its commit is not known. A known attempt answers its earlier verdict.
 --
 -- Answers {"verdicts": [[verdict, subject id or null], …], "used_nanos": [nanos or null, …]} in the order of the arguments.
-CREATE OR REPLACE FUNCTION ledger_begin(budgets jsonb, attempts jsonb, in_doubt boolean) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ledger_begin(budgets jsonb, attempts jsonb, in_doubt boolean) RETURNS jsonb
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     balance_ids bigint[];
     remaining   bigint[];
@@ -180,14 +181,22 @@ END $$;
 -- null}, …]; finishes: [{"dispatch": {columns}, "outcome": {columns}}, …] for dispatches without an attempt left to settle.
 --
 -- Answers [[budget_id, subject, period_start, used_nanos], …] of the balances that it touched.
-CREATE OR REPLACE FUNCTION ledger_settle(settlements jsonb, finishes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ledger_settle(settlements jsonb, finishes jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    earliest       timestamptz;
+    latest         timestamptz;
     touched_ids    bigint[];
     released_nanos bigint[];
     posted_nanos   bigint[];
     above_nanos    bigint[];
     answer         jsonb;
 BEGIN
+    -- Known before the plan starts, so that it opens the one or two day partitions concerned and not every day's.
+    SELECT min(wanted.attempt_created_at), max(wanted.attempt_created_at)
+      INTO earliest, latest
+      FROM jsonb_to_recordset(settlements) AS wanted (attempt_created_at timestamptz);
+
     WITH item AS MATERIALIZED (
         SELECT *
           FROM jsonb_to_recordset(settlements) AS wanted (
@@ -213,6 +222,7 @@ BEGIN
                settled_at = item.settled_at
           FROM item
          WHERE attempt.created_at = item.attempt_created_at
+           AND attempt.created_at BETWEEN earliest AND latest
            AND attempt.id = item.attempt_id
            AND attempt.state = 'open'
         RETURNING attempt.*, item.outcome
@@ -244,7 +254,9 @@ BEGIN
                overhead_us = coalesce((by_dispatch.outcome).overhead_us, dispatch.overhead_us),
                finished_at = coalesce((by_dispatch.outcome).finished_at, dispatch.finished_at)
           FROM by_dispatch
-         WHERE dispatch.created_at = by_dispatch.dispatch_created_at AND dispatch.id = by_dispatch.dispatch_id
+         WHERE dispatch.created_at = by_dispatch.dispatch_created_at
+           AND dispatch.created_at BETWEEN earliest - interval '1 day' AND latest
+           AND dispatch.id = by_dispatch.dispatch_id
         RETURNING dispatch.*
     ), measured AS (
         SELECT date_trunc('hour', closed.created_at, 'UTC') AS hour, ended.tenant_id, ended.api_key_id, ended.end_user,
