@@ -121,7 +121,7 @@ def _serve(installation: Installation, supervisor: Supervisor, environment: Mapp
 def _manage(environment: Mapping[str, str], *command: str) -> None:
     """Run a management command to its end.
 
-    :raises NotStartedError: with the last line that it said, if it failed.
+    :raises NotStartedError: with the reason in one line, if it failed.
     """
     done = subprocess.run(  # noqa: S603
         [sys.executable, "manage.py", *command],
@@ -133,8 +133,14 @@ def _manage(environment: Mapping[str, str], *command: str) -> None:
         errors="replace",
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise NotStartedError(f"manage.py {command[0]} failed: {said[-1]}")
+        raise NotStartedError(f"manage.py {command[0]} failed: {_reason(done)}")
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that says why: the last one that is neither indented nor an excerpt of SQL."""
+    said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    reasons = [line for line in said if not line.startswith((" ", "LINE "))]
+    return reasons[-1] if reasons else f"exit code {done.returncode}"
 
 
 def _services(installation: Installation, sandbox_port: int) -> list[Service]:
