@@ -48,5 +48,9 @@ class OrderedFormSet(PaginationInlineFormSet):
         saved: list[Model] = super().save(commit=commit)
         if commit:
             kept = (form.instance for form in self.forms if form not in self.deleted_forms)
-            renumber(sorted((row for row in kept if row.pk), key=lambda row: row.position))
+            renumber(sorted((row for row in kept if row.pk), key=self.rank))
         return saved
+
+    def rank(self, row: Any) -> tuple[bool, int]:
+        """Where the row goes: a policy's default rule behind all others."""
+        return getattr(row, "is_default", False), row.position

@@ -8,12 +8,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 
+from policies_app.admin.auditing import AuditedAdmin
 from policies_app.admin.fields import CheckboxesField, LinesField
 from policies_app.admin.ordering import LAST, OrderedForm, OrderedFormSet, renumber
+from policies_app.admin.wording import conditions_of, route_of
 from policies_app.models import Rule, Step
 from policies_app.models.choices import choices_of
 from policies_app.routing.codes import Capability
@@ -81,7 +83,7 @@ class StepInline(TabularInline):
 
 
 @admin.register(Rule)
-class RuleAdmin(ModelAdmin):
+class RuleAdmin(AuditedAdmin):
     form = RuleForm
     list_display = (
         "name",
@@ -147,11 +149,10 @@ class RuleAdmin(ModelAdmin):
     def shown_default(self, rule: Rule) -> str | None:
         return "default" if rule.is_default else None
 
-    @admin.display(description="When")
+    @admin.display(description="Takes a request")
     def conditions(self, rule: Rule) -> str:
-        return ""
+        return conditions_of(rule)
 
-    @admin.display(description="Route")
+    @admin.display(description="And then")
     def route(self, rule: Rule) -> str:
-        steps = sorted(rule.steps.all(), key=lambda step: step.position)
-        return " → ".join(step.model.name for step in steps) or "no steps"
+        return route_of(rule)
