@@ -5,10 +5,26 @@ resolver changed its mind, no connection is opened to an address that is refused
 """
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+# Which of these `is_global` knows differs between releases of Python.
+_SPECIAL_V4 = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "240.0.0.0/4")))
+_SPECIAL_V6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "64:ff9b:1::/48",
+            "100::/64",
+            "fec0::/10",
+            "2001::/23",
+            "2001:db8::/32",
+            "3fff::/20",
+            "5f00::/16",
+            "::ffff:0:0:0/96",
+        ),
+    )
+)
 _NAT64 = ip_network("64:ff9b::/96")
-_NAT64_LOCAL = ip_network("64:ff9b:1::/48")
 _SIX_TO_FOUR = ip_network("2002::/16")
 _TEREDO = ip_network("2001::/32")
 _COMPATIBLE = ip_network("::/96")
@@ -48,19 +64,18 @@ def open_socket(info: AddressInfo) -> socket.socket:
 
 
 def _is_public_v4(address: IPv4Address) -> bool:
-    return address.is_global and not address.is_multicast
+    return _is_ordinary(address) and not any(address in network for network in _SPECIAL_V4)
 
 
 def _is_public_v6(address: IPv6Address) -> bool:
     wrapped = _wrapped_v4(address)
     if wrapped is not None:
         return _is_public_v4(wrapped)
-    return (
-        address.is_global
-        and not address.is_multicast
-        and not address.is_site_local
-        and address not in _NAT64_LOCAL
-    )
+    return _is_ordinary(address) and not any(address in network for network in _SPECIAL_V6)
+
+
+def _is_ordinary(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast
 
 
 def _wrapped_v4(address: IPv6Address) -> IPv4Address | None:
