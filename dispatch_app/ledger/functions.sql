@@ -255,7 +255,7 @@ BEGIN
                finished_at = coalesce((by_dispatch.outcome).finished_at, dispatch.finished_at)
           FROM by_dispatch
          WHERE dispatch.created_at = by_dispatch.dispatch_created_at
-           AND dispatch.created_at BETWEEN earliest - interval '1 day' AND latest
+           AND dispatch.created_at BETWEEN earliest - interval '1 day' AND latest + interval '1 day'
            AND dispatch.id = by_dispatch.dispatch_id
         RETURNING dispatch.*
     ), measured AS (
