@@ -24,6 +24,7 @@ def embedded_services(state_dir: Path, environment: MutableMapping[str, str]) ->
     :raises NotStartedError: if one does not come up.
     """
     ensure_secrets(state_dir)
+    (ROOT / "staticfiles").mkdir(exist_ok=True)  # WhiteNoise warns where nothing was collected yet.
     environment["SIGNALBOX_STATE_DIR"] = str(state_dir)
     supervisor = Supervisor(environment=environment, working_directory=ROOT)
     try:

@@ -145,7 +145,8 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
 
 def _services(installation: Installation, sandbox_port: int) -> list[Service]:
     python = sys.executable
-    celery = [python, "-m", "celery", "-A", "routerproject"]
+    # Its warning that it runs as root is about pickled messages, which are not accepted.
+    celery = [python, "-W", "ignore:::celery.platforms", "-m", "celery", "-A", "routerproject", "--quiet"]
     return [
         Service(name="sandbox", command=[python, "-m", "sandbox", "--port", str(sandbox_port)]),
         Service(
