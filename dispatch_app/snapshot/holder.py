@@ -73,7 +73,7 @@ class SnapshotHolder:
         self._snapshot: Snapshot | None = None
         self._tenants: tuple[ServedTenant, ...] = ()
         self._watched: frozenset[int] = frozenset()
-        self._loaded = asyncio.Event()
+        self._serving = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -92,11 +92,11 @@ class SnapshotHolder:
         return self._snapshot is not None
 
     async def start(self, *, patience_s: float = FIRST_LOAD_S) -> None:
-        """Begin to follow the database. Returns with the first load, or after `patience_s` without one."""
+        """Begin to follow the database. Returns once this process serves and is on the list, or after `patience_s`."""
         self._task = asyncio.create_task(self._keep_following(), name="snapshot holder")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                await self._loaded.wait()
+                await self._serving.wait()
 
     async def stop(self) -> None:
         """Stop following, and take this process off the list of those that serve."""
@@ -147,6 +147,7 @@ class SnapshotHolder:
             async with asyncio.timeout(ANSWER_S):
                 if now >= heartbeat_due:
                     await self._acknowledge(connection)
+                    self._serving.set()
                     heartbeat_due = now + HEARTBEAT_S
                 if now >= usage_due:
                     await self._refresh_usage(connection)
@@ -158,7 +159,6 @@ class SnapshotHolder:
         self._tenants = tuple({key.tenant.id: key.tenant for key in snapshot.keys.values()}.values())
         self._watched = _watched_budgets(self._tenants, _scopes_looked_at(snapshot))
         self._snapshot = snapshot
-        self._loaded.set()
         logger.info("Serving epoch %d.", snapshot.epoch)
 
     async def _acknowledge(self, connection: psycopg.AsyncConnection) -> None:

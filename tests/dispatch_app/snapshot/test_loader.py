@@ -1,0 +1,214 @@
+import pytest
+from django.db import connection
+
+from dispatch_app.snapshot.loader import SnapshotLoader, load_snapshot
+from policies_app.models import Credential, PolicyVersion, Tenant
+from policies_app.routing.codes import BudgetScope, KillScope
+from policies_app.services.credentials import set_provider_secret
+from policies_app.services.kill_switches import current_epoch, lift_kill_switch, throw_kill_switch
+from policies_app.services.publishing import publish_policy
+from tests.factories import (
+    make_budget,
+    make_fleet,
+    make_key,
+    make_model,
+    make_policy,
+    make_provider,
+    make_published_policy,
+    make_rule,
+    make_tenant,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def publish_rubbish(policy):
+    version = PolicyVersion.objects.create(
+        policy=policy,
+        number=99,
+        document={"schema_version": 1, "name": policy.name, "rules": "rubbish"},
+        content_hash="x",
+        schema_version=1,
+        author_name="psql",
+    )
+    policy.live_version = version
+    policy.save()
+
+
+def test_the_published_version_is_served_and_the_draft_is_kept_apart():
+    fleet = make_fleet()
+    policy = make_published_policy("auto", models=[fleet.small])
+    make_rule(policy, "code", models=[fleet.frontier], tasks=["code"])
+
+    snapshot = load_snapshot()
+
+    live, draft = snapshot.policies["auto"].compiled, snapshot.drafts["auto"].compiled
+    assert ([rule.name for rule in live.rules], live.version) == (["default"], 1)
+    assert [rule.name for rule in draft.rules] == ["code", "default"]
+
+
+def test_neither_an_unpublished_nor_a_disabled_policy_is_served():
+    fleet = make_fleet()
+    make_policy("unpublished", models=[fleet.small])
+    make_published_policy("off", models=[fleet.small], enabled=False)
+
+    snapshot = load_snapshot()
+
+    assert snapshot.policies == {}
+    assert set(snapshot.drafts) == {"unpublished", "off"}
+
+
+def test_a_snapshot_says_of_which_epoch_it_is():
+    make_tenant()
+
+    assert load_snapshot().epoch == current_epoch()
+
+
+def test_a_version_that_cannot_be_read_leaves_the_last_good_one_and_the_other_policies(caplog):
+    fleet = make_fleet()
+    policy = make_published_policy("auto", models=[fleet.small])
+    loader = SnapshotLoader()
+    loader.load()
+    publish_rubbish(policy)
+    make_published_policy("other", models=[fleet.mid])
+
+    snapshot = loader.load()
+
+    assert snapshot.policies["auto"].compiled.version == 1
+    assert "other" in snapshot.policies
+    assert "version 1 stays" in caplog.text
+
+
+def test_a_policy_whose_only_version_cannot_be_read_is_left_out(caplog):
+    publish_rubbish(make_policy("auto"))
+    make_published_policy("other", models=[make_fleet().mid])
+
+    assert set(load_snapshot().policies) == {"other"}
+    assert "not served" in caplog.text
+
+
+def test_a_draft_that_no_document_can_state_is_left_out():
+    fleet = make_fleet()
+    policy = make_published_policy("auto", models=[fleet.small])
+    make_rule(policy, "odd", models=[fleet.small], tags=["not a pair"])
+
+    snapshot = load_snapshot()
+
+    assert "auto" in snapshot.policies
+    assert "auto" not in snapshot.drafts
+
+
+def test_a_kept_version_follows_the_catalogue():
+    fleet = make_fleet()
+    make_published_policy("auto", models=[fleet.small, fleet.mid])
+    loader = SnapshotLoader()
+    loader.load()
+    fleet.small.enabled = False
+    fleet.small.save()
+
+    (rule,) = loader.load().policies["auto"].compiled.rules
+
+    assert [step.model.enabled for step in rule.steps] == [False, True]
+
+
+def test_the_models_of_a_disabled_provider_are_disabled():
+    model = make_model(provider=make_provider(enabled=False))
+
+    assert not load_snapshot().catalogue[model.name].enabled
+
+
+def test_a_key_comes_with_its_tenant_and_the_enabled_budgets():
+    tenant = make_tenant("acme", time_zone="Europe/Berlin")
+    budget = make_budget(tenant, scope=BudgetScope.END_USER, limit_nanos=5)
+    make_budget(tenant, enabled=False)
+    policy = make_policy()
+    issued = make_key(tenant, policies=[policy])
+
+    key = load_snapshot().keys[issued.row.public_id]
+
+    assert key.tenant.zone.key == "Europe/Berlin"
+    assert [served.id for served in key.tenant.budgets] == [budget.pk]
+    assert key.policies == {policy.name}
+    assert key.secret_hmac == bytes(issued.row.secret_hmac)
+
+
+def test_a_key_without_chosen_policies_may_use_all():
+    issued = make_key()
+
+    assert load_snapshot().keys[issued.row.public_id].policies is None
+
+
+def test_a_tenant_with_an_unknown_zone_does_not_take_the_others_down(caplog):
+    issued = make_key(make_tenant(time_zone="UTC"))
+    Tenant.objects.update(time_zone="Mars/Olympus")
+
+    assert load_snapshot().keys[issued.row.public_id].tenant.zone.key == "UTC"
+    assert "Mars/Olympus" in caplog.text
+
+
+def test_a_sealed_secret_is_opened_and_shows_in_no_repr():
+    provider = make_provider()
+    credential = Credential.objects.create(provider=provider, label="main")
+    set_provider_secret(credential=credential, secret="sk-secret-1234", author_name="ops")
+
+    snapshot = load_snapshot()
+
+    assert snapshot.providers[provider.pk].secret == "sk-secret-1234"
+    assert "sk-secret" not in repr(snapshot)
+
+
+def test_a_secret_can_stay_in_the_environment(monkeypatch):
+    provider = make_provider()
+    Credential.objects.create(provider=provider, label="main", environment_variable="VENDOR_KEY")
+    monkeypatch.setenv("VENDOR_KEY", "from-outside")
+
+    assert load_snapshot().providers[provider.pk].secret == "from-outside"
+
+
+def test_the_first_enabled_credential_counts():
+    provider = make_provider()
+    for label, enabled in (("off", False), ("first", True), ("second", True)):
+        credential = Credential.objects.create(provider=provider, label=label, enabled=enabled)
+        set_provider_secret(credential=credential, secret=f"secret-{label}", author_name="ops")
+
+    assert load_snapshot().providers[provider.pk].secret == "secret-first"
+
+
+def test_a_secret_that_does_not_open_costs_only_its_provider(caplog):
+    provider, other = make_provider(), make_provider()
+    Credential.objects.create(provider=provider, label="main", sealed_secret=b"\x01garbage")
+    credential = Credential.objects.create(provider=other, label="main")
+    set_provider_secret(credential=credential, secret="fine", author_name="ops")
+
+    providers = load_snapshot().providers
+
+    assert providers[provider.pk].secret is None
+    assert providers[other.pk].secret == "fine"
+    assert "not usable" in caplog.text
+
+
+def test_active_switches_only_are_served_by_the_names_that_routing_compares():
+    fleet = make_fleet()
+    policy = make_published_policy("auto", models=[fleet.small])
+    lifted = throw_kill_switch(scope=KillScope.EVERYTHING, reason="drill", author_name="ops")
+    lift_kill_switch(switch=lifted, author_name="ops")
+    throw_kill_switch(
+        scope=KillScope.RULE, policy=policy, rule_name="default", reason="wrong", author_name="ops"
+    )
+
+    (switch,) = load_snapshot().kill_switches
+
+    assert (switch.scope, switch.policy, switch.rule) == (KillScope.RULE, "auto", "default")
+
+
+def test_the_number_of_queries_does_not_grow_with_the_number_of_policies(django_assert_max_num_queries):
+    fleet = make_fleet()
+    for number in range(5):
+        policy = make_policy(models=[fleet.small])
+        make_rule(policy, f"rule-{number}", models=[fleet.mid, fleet.small], tenants=[make_tenant()])
+        publish_policy(policy=policy, author_name="ops")
+        make_key()
+    connection.ensure_connection()
+
+    with django_assert_max_num_queries(20):
+        load_snapshot()
