@@ -50,14 +50,15 @@ def _check_size(body: bytes, document: object) -> None:
 
 
 def _walk(document: object) -> None:
-    level: list[object] = [document]
+    containers: list[object] = [document]
     values = depth = 0
-    while level:
+    while containers:
+        children = [child for container in containers for child in _children(container)]
         depth += 1
-        values += len(level)
-        if depth > MOST_LEVELS + 1 or values > MOST_VALUES:
+        values += len(children)
+        if depth > MOST_LEVELS or values > MOST_VALUES:
             raise RequestError(detail="The body is nested too deeply or holds too many values.")
-        level = [child for value in level for child in _children(value)]
+        containers = [child for child in children if isinstance(child, dict | list)]
 
 
 def _children(value: object) -> list[object]:
