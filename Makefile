@@ -8,11 +8,19 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 UV     := $(VENV)/bin/uv
 
-# The caller's own Python set-up must not leak into the project's.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV DJANGO_SETTINGS_MODULE
+# The caller's own Python set-up must not leak into the project's; where packages come from (proxy, mirror) stays the caller's.
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS
+unexport DJANGO_SETTINGS_MODULE PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_REQUIRE_VIRTUALENV PIP_NO_DEPS PIP_CONSTRAINT PIP_REQUIREMENT
+unexport PIP_DRY_RUN PIP_NO_BINARY PIP_ONLY_BINARY PIP_BREAK_SYSTEM_PACKAGES
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_NO_DEPS UV_CONSTRAINT UV_OVERRIDE UV_EXCLUDE UV_EXCLUDE_NEWER UV_RESOLUTION
+unexport UV_PRERELEASE UV_NO_BINARY UV_NO_BUILD UV_MANAGED_PYTHON UV_PYTHON_PREFERENCE UV_BREAK_SYSTEM_PACKAGES UV_PROJECT_ENVIRONMENT
 export UV_PYTHON_DOWNLOADS := never
-export UV_NO_CONFIG := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+# Trust what the machine trusts, a company's own authority included, as pip does.
+export UV_SYSTEM_CERTS := 1
+endif
 
 # Tools that import the settings but need no service get throw-away values.
 CHECK_ENVIRONMENT := SECRET_KEY=check SIGNALBOX_API_KEY_PEPPER=Y2hlY2s= SIGNALBOX_ENCRYPTION_KEY=Y2hlY2s= \
