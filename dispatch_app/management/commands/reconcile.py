@@ -13,5 +13,5 @@ class Command(BaseCommand):
         for difference in differences:
             self.stdout.write(str(difference))
         if differences:
-            raise CommandError(f"{len(differences)} differences.")
+            raise CommandError(f"{len(differences)} difference{'s' if len(differences) > 1 else ''}.")
         self.stdout.write("Log, budgets and rollups agree.")
