@@ -7,7 +7,7 @@ class PoliciesConfig(AppConfig):
 
     name = "policies_app"
     label = "policies_app"
-    verbose_name = "Policies"
+    verbose_name = "Control plane"
 
     def ready(self) -> None:
         from policies_app.roles import install_roles

@@ -9,7 +9,7 @@ from itertools import chain
 
 OPS = "ops"
 FINANCE = "finance"
-SEE_COSTS = "dispatch_app.view_budgetbalance"
+SEE_COSTS = "dispatch_app.view_costs"
 """Who holds this permission may see what tenants spend."""
 
 

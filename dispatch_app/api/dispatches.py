@@ -71,7 +71,7 @@ class AttemptSerializer(CostAwareSerializer):
 
 class DispatchSerializer(CostAwareSerializer):
     tenant = _name()
-    api_key = serializers.SlugRelatedField(slug_field="public_id", read_only=True, allow_null=True)
+    api_key: Any = serializers.SlugRelatedField(slug_field="public_id", read_only=True, allow_null=True)
     policy = _name()
     model = _name()
     provider = _name()

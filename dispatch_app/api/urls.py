@@ -2,9 +2,11 @@
 
 from rest_framework.routers import SimpleRouter
 
+from dispatch_app.api.costs import CostViewSet
 from dispatch_app.api.dispatches import DispatchViewSet
 
 router = SimpleRouter()
 router.register("dispatches", DispatchViewSet)
+router.register("costs", CostViewSet, basename="cost")
 
 urlpatterns = router.urls

@@ -97,7 +97,8 @@ class ProviderAdmin(NeverDeleted, AuditedAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
-        return super().get_queryset(request).prefetch_related("models")
+        providers: QuerySet[Provider] = super().get_queryset(request)
+        return providers.prefetch_related("models")
 
     @admin.display(description="Models")
     def model_count(self, provider: Provider) -> int:
@@ -194,7 +195,8 @@ class FleetModelAdmin(NeverDeleted, AuditedAdmin):
     actions_detail = ("add_price",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
-        return super().get_queryset(request).prefetch_related("prices")
+        models: QuerySet[Model] = super().get_queryset(request)
+        return models.prefetch_related("prices")
 
     @display(description="Tier", ordering="tier", label=_TIER_COLOURS)
     def shown_tier(self, model: Model) -> str:

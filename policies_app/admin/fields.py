@@ -63,7 +63,7 @@ class LinesField(forms.CharField):
         self.item_max_length = item_max_length
 
     def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
-        lines = (line.strip() for line in super().to_python(value).splitlines())
+        lines = (line.strip() for line in (super().to_python(value) or "").splitlines())
         return list(dict.fromkeys(line for line in lines if line))
 
     def validate(self, value: Any) -> None:

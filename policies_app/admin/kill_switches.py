@@ -13,13 +13,15 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import author_of
 from policies_app.admin.pages import render_page
 from policies_app.admin.receipts import receipt_in_words
 from policies_app.models import KillSwitch
+from policies_app.models.choices import choices_of
+from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import (
     KillSwitchNotActiveError,
     lift_kill_switch,
@@ -32,10 +34,17 @@ _OPERATE = "policies_app.operate_kill_switch"
 
 
 class KillSwitchForm(forms.ModelForm):  # type: ignore[type-arg]
+    # Nothing is chosen beforehand: a switch for everything must be meant.
+    scope = forms.ChoiceField(
+        label="Stop what",
+        choices=[("", "Select value"), *choices_of(KillScope)],
+        widget=UnfoldAdminSelectWidget,
+    )
+
     class Meta:
         model = KillSwitch
         fields = ("scope", *_SUBJECT_FIELDS, "reason", "expires_at")
-        labels = {"scope": "Stop what", "expires_at": "Lifts itself at"}
+        labels = {"expires_at": "Lifts itself at"}
 
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
@@ -146,7 +155,8 @@ class KillSwitchAdmin(NeverDeleted, ModelAdmin):
     def response_add(
         self, request: HttpRequest, obj: KillSwitch, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self.response_post_save_add(request, obj)
+        response: HttpResponse = self.response_post_save_add(request, obj)
+        return response
 
     @action(
         description="Lift",

@@ -60,8 +60,10 @@ class RollBackForm(NoteForm):
 
     def __init__(self, *args: Any, policy: Policy, **options: Any) -> None:
         super().__init__(*args, **options)
-        older = policy.versions.exclude(pk=policy.live_version_id).select_related("policy")
-        self.fields["to"].queryset = older.order_by("-number")  # type: ignore[attr-defined]
+        older = policy.versions.select_related("policy").order_by("-number")
+        if policy.live_version:
+            older = older.exclude(pk=policy.live_version.pk)
+        self.fields["to"].queryset = older  # type: ignore[attr-defined]
 
 
 class ImportForm(forms.Form):
@@ -147,7 +149,10 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     ) -> HttpResponse:
         policy = self.get_object(request, object_id)
         context = _draft_context(policy) if policy else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
+        response: HttpResponse = super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), **context}
+        )
+        return response
 
     @admin.display(description="Live", ordering="live_version__number")
     def live(self, policy: Policy) -> str:

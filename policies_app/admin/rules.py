@@ -132,9 +132,10 @@ class RuleAdmin(AuditedAdmin):
     actions_detail = ("open_policy",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
-        return super().get_queryset(request).prefetch_related("steps__model", "tenants")
+        rules: QuerySet[Rule] = super().get_queryset(request)
+        return rules.prefetch_related("steps__model", "tenants")
 
-    def save_model(self, request: HttpRequest, obj: Rule, form: RuleForm, change: bool) -> None:  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         if not change or "policy" in form.changed_data:
             obj.position = LAST
         super().save_model(request, obj, form, change)

@@ -65,13 +65,13 @@ class ApiKeyAdmin(NeverDeleted, AuditedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return ("tenant", *self.readonly_fields) if obj else self.readonly_fields
 
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         if change:
             super().save_model(request, obj, form, change)
             return
         issued = create_api_key(**form.cleaned_data, author_name=author_of(request))
         form.instance = issued.row
-        obj.pk, obj.issued = issued.row.pk, issued  # type: ignore[attr-defined]
+        obj.pk, obj.issued = issued.row.pk, issued
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         if change:

@@ -61,13 +61,12 @@ class BudgetViewSet(EditableViewSet):
     search_fields = ("name", "end_user")
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
-        serializer.instance = Budget(**serializer.validated_data)
-        self._save(serializer)
+        budget = Budget(**serializer.validated_data)
+        save_budget(budget=budget, author_name=self.author_name())
+        serializer.instance = budget
 
     def perform_update(self, serializer: serializers.BaseSerializer[Any]) -> None:
+        budget = self.row_of(serializer)
         for name, value in serializer.validated_data.items():
-            setattr(serializer.instance, name, value)
-        self._save(serializer)
-
-    def _save(self, serializer: serializers.BaseSerializer[Any]) -> None:
-        save_budget(budget=serializer.instance, author_name=self.author_name())
+            setattr(budget, name, value)
+        save_budget(budget=budget, author_name=self.author_name())

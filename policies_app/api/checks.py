@@ -30,8 +30,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         """The fields as they are now, under the changes that a partial update makes."""
         if self.instance is None:
             return dict(changes)
-        writable = (field for field in self.fields.values() if not field.read_only and not field.write_only)
-        return {field.source: getattr(self.instance, field.source) for field in writable} | dict(changes)
+        kept = [name for name, field in self.fields.items() if not (field.read_only or field.write_only)]
+        return {name: getattr(self.instance, name) for name in kept} | dict(changes)
 
 
 class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer[Any]):

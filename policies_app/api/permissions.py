@@ -27,7 +27,7 @@ class StaffModelPermissions(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         user = request.user
-        if not (user and user.is_authenticated and user.is_active and user.is_staff):
+        if not (user.is_authenticated and user.is_active and user.is_staff):
             return False
         permission = required_permission(method=request.method or "", view=view)
         return permission is not None and user.has_perm(permission)

@@ -79,7 +79,7 @@ class PolicySerializer(StrictModelSerializer):
         slug_field="name", queryset=Model.objects.all(), required=False, allow_null=True
     )
     rules = RuleSerializer(many=True, required=False)
-    live_version = serializers.SlugRelatedField(slug_field="number", read_only=True)
+    live_version: Any = serializers.SlugRelatedField(slug_field="number", read_only=True)
 
     class Meta:
         model = Policy
@@ -165,7 +165,7 @@ class VerdictSerializer(serializers.Serializer[Any]):
 
 
 class VersionSerializer(serializers.ModelSerializer[PolicyVersion]):
-    rolled_back_to = serializers.SlugRelatedField(slug_field="number", read_only=True)
+    rolled_back_to: Any = serializers.SlugRelatedField(slug_field="number", read_only=True)
     document = serializers.SerializerMethodField()
 
     class Meta:
@@ -216,13 +216,14 @@ class PolicyViewSet(EditableViewSet):
 
     @transaction.atomic
     def perform_update(self, serializer: serializers.BaseSerializer[Any]) -> None:
-        before = serializer.instance and _draft_of(serializer.instance)
+        before = _draft_of(self.row_of(serializer))
         super().perform_update(serializer)
-        serializer.instance = self.get_queryset().get(pk=serializer.instance.pk)
-        if (after := _draft_of(serializer.instance)) != before:
+        policy = self.get_queryset().get(pk=self.row_of(serializer).pk)
+        serializer.instance = policy
+        if (after := _draft_of(policy)) != before:
             record_action(
                 action=AuditAction.CHANGED,
-                subject=serializer.instance,
+                subject=policy,
                 author_name=self.author_name(),
                 before={"rules": before},
                 after={"rules": after},

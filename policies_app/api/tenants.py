@@ -35,7 +35,7 @@ class ApiKeySerializer(StrictModelSerializer):
 
     class Meta:
         model = ApiKey
-        fields = (
+        fields: tuple[str, ...] = (
             "public_id",
             "tenant",
             "label",
@@ -78,6 +78,6 @@ class ApiKeyViewSet(EditableViewSet):
         return NewApiKeySerializer if self.action == "create" else ApiKeySerializer
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
-        created = create_api_key(**serializer.validated_data, author_name=self.author_name())
-        serializer.instance = created.row
-        serializer.instance.key = created.text
+        issued = create_api_key(**serializer.validated_data, author_name=self.author_name())
+        issued.row.key = issued.text  # type: ignore[attr-defined]
+        serializer.instance = issued.row

@@ -16,13 +16,18 @@ class AuditedViewSet(viewsets.GenericViewSet[Any]):
         """Who is calling, as the audit trail and versions name them."""
         return self.request.user.get_username()
 
+    @staticmethod
+    def row_of(serializer: serializers.BaseSerializer[Any]) -> Any:
+        """The row that the serializer reads or has just written."""
+        return serializer.instance
+
     @transaction.atomic
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
         record_creation(subject=serializer.save(), author_name=self.author_name())
 
     @transaction.atomic
     def perform_update(self, serializer: serializers.BaseSerializer[Any]) -> None:
-        before = fields_of(serializer.instance)
+        before = fields_of(self.row_of(serializer))
         record_change(subject=serializer.save(), before=before, author_name=self.author_name())
 
     @transaction.atomic
