@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+from policies_app.routing.codes import Strategy
+from policies_app.routing.conditions import TaskIs
+from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
+from policies_app.services.document_diff import ChangeKind, diff_documents
+
+
+def route(*models: str, **fields: object) -> RouteDocument:
+    steps = tuple(StepDocument(model=model) for model in models)
+    return RouteDocument(**{"strategy": Strategy.FAILOVER, "steps": steps} | fields)
+
+
+CODE = RuleDocument(name="code", conditions=(TaskIs(tasks=("code",)),), route=route("frontier", "mid"))
+DEFAULT = RuleDocument(name="default", is_default=True, route=route("small"))
+DOCUMENT = PolicyDocument(name="auto", baseline_model="frontier", rules=(CODE, DEFAULT))
+
+
+def changes(new: PolicyDocument, old: PolicyDocument | None = DOCUMENT) -> list[str]:
+    return [str(change) for change in diff_documents(old, new)]
+
+
+def test_equal_documents_have_no_difference():
+    assert changes(DOCUMENT) == []
+
+
+def test_a_first_version_adds_everything():
+    assert changes(DOCUMENT, old=None) == [
+        "Savings are measured against frontier, no longer nothing.",
+        "Rule code: added: when task is code, failover over frontier, then mid.",
+        "Rule default: added: when no other rule matches, failover over small.",
+    ]
+
+
+def test_a_removed_rule_says_what_it_was():
+    (change,) = diff_documents(DOCUMENT, replace(DOCUMENT, rules=(DEFAULT,)))
+
+    assert change.kind is ChangeKind.REMOVED
+    assert change.rule == "code"
+    assert "failover over frontier, then mid" in change.text
+
+
+def test_another_order_of_models_is_named():
+    new = replace(DOCUMENT, rules=(replace(CODE, route=route("mid", "frontier")), DEFAULT))
+
+    assert changes(new) == [
+        "Rule code: failover over mid, then frontier; was failover over frontier, then mid."
+    ]
+
+
+def test_each_limit_of_a_route_has_its_own_line():
+    changed = route("frontier", "mid", deadline_ms=1_500, max_attempts=1, allow_dearer_fallback=True)
+
+    assert changes(replace(DOCUMENT, rules=(replace(CODE, route=changed), DEFAULT))) == [
+        "Rule code: deadline 1.5 s; was 60 s.",
+        "Rule code: at most 1 upstream calls; was 3.",
+        "Rule code: may fall back to a dearer model.",
+    ]
+
+
+def test_the_limits_of_a_step_are_named():
+    limited = StepDocument(model="small", timeout_ms=500, max_output_tokens=64)
+    new = replace(DOCUMENT, rules=(CODE, replace(DEFAULT, route=replace(route(), steps=(limited,)))))
+
+    assert changes(new) == [
+        "Rule default: failover over small (0.5 s at most, 64 output tokens at most); was failover over small."
+    ]
+
+
+def test_another_condition_and_another_order_of_rules_are_named():
+    math = RuleDocument(name="math", conditions=(TaskIs(tasks=("math",)),), route=route("mid"))
+    old = replace(DOCUMENT, rules=(CODE, math, DEFAULT))
+    wider = replace(CODE, conditions=(TaskIs(tasks=("code", "review")),))
+
+    assert changes(replace(DOCUMENT, rules=(math, wider, DEFAULT)), old=old) == [
+        "Rule code: taken when task is one of code, review; was when task is code.",
+        "Rules are tried in the order math, code, default; was code, math, default.",
+    ]
+
+
+def test_another_baseline_is_named():
+    assert changes(replace(DOCUMENT, baseline_model=None)) == [
+        "Savings are measured against nothing, no longer frontier."
+    ]

@@ -1,0 +1,169 @@
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from policies_app.models import AuditEntry, KillSwitch
+from policies_app.routing.codes import KillScope
+from policies_app.services.kill_switches import (
+    KillSwitchNotActiveError,
+    KillSwitchNotThrownError,
+    acknowledgements,
+    current_epoch,
+    lift_kill_switch,
+    throw_kill_switch,
+    wait_for_acknowledgement,
+)
+from tests.factories import make_fleet, make_key, make_published_policy, make_tenant
+
+pytestmark = pytest.mark.django_db
+
+
+def throw(**fields):
+    return throw_kill_switch(
+        **{"scope": KillScope.EVERYTHING, "reason": "drill", "author_name": "ops"} | fields
+    )
+
+
+def test_a_thrown_switch_is_active_until_it_is_lifted():
+    switch = throw()
+    assert list(KillSwitch.objects.active()) == [switch]
+
+    lift_kill_switch(switch=switch, author_name="max", reason="over")
+
+    assert not KillSwitch.objects.active().exists()
+    assert (switch.lifted_by_name, switch.is_active) == ("max", False)
+
+
+def test_throwing_bumps_the_epoch():
+    before = current_epoch()
+
+    throw()
+
+    assert current_epoch() > before
+
+
+def test_a_switch_ends_by_itself():
+    switch = throw(expires_at=timezone.now() + timedelta(seconds=60))
+    KillSwitch.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert not KillSwitch.objects.active().exists()
+    with pytest.raises(KillSwitchNotActiveError):
+        lift_kill_switch(switch=switch, author_name="ops")
+
+
+def test_a_switch_is_lifted_once():
+    switch = throw()
+    lift_kill_switch(switch=switch, author_name="mia")
+
+    with pytest.raises(KillSwitchNotActiveError):
+        lift_kill_switch(switch=switch, author_name="max")
+
+    switch.refresh_from_db()
+    assert switch.lifted_by_name == "mia"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"reason": ""}, "blank"),
+        ({"scope": KillScope.MODEL}, "Name the subject"),
+        ({"scope": KillScope.END_USER, "end_user": "mia"}, "Name the subject"),
+        ({"expires_at": timezone.now() - timedelta(days=1)}, "expired already"),
+    ],
+)
+def test_a_switch_without_reason_or_subject_is_refused_in_words(fields, words):
+    with pytest.raises(KillSwitchNotThrownError, match=words):
+        throw(**fields)
+
+    assert not KillSwitch.objects.exists()
+
+
+def test_the_trail_tells_who_threw_and_who_lifted_and_why():
+    fleet = make_fleet()
+    switch = throw(scope=KillScope.MODEL, model=fleet.small, reason="wrong answers")
+    lift_kill_switch(switch=switch, author_name="max", reason="fixed")
+
+    trail = AuditEntry.objects.order_by("pk").values_list("author_name", "action", "subject_name", "reason")
+    assert list(trail) == [
+        ("ops", "thrown", "Model: small", "wrong answers"),
+        ("max", "lifted", "Model: small", "fixed"),
+    ]
+
+
+def test_with_nobody_serving_there_is_nobody_to_wait_for():
+    receipt = wait_for_acknowledgement(epoch=current_epoch())
+
+    assert receipt == (0, 0, None)
+    assert receipt.are_complete
+
+
+def test_a_process_that_has_not_followed_is_counted_as_missing(django_cursor):
+    epoch = current_epoch()
+    django_cursor.execute(
+        "INSERT INTO serving_process"
+        " SELECT gen_random_uuid(), 'host', 1, now(), %s + n, clock_timestamp(), clock_timestamp()"
+        "   FROM generate_series(-1, 0) AS n",
+        [epoch],
+    )
+
+    receipt = wait_for_acknowledgement(epoch=epoch, timeout_s=0.05)
+
+    assert (receipt.acknowledged, receipt.total) == (1, 2)
+    assert receipt.seconds is not None
+    assert acknowledgements(epoch - 1).acknowledged == 2
+
+
+@pytest.fixture
+def django_cursor():
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        yield cursor
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject", "shown"),
+    [
+        ("everything", "", "Everything: all traffic"),
+        ("model", "small", "Model: small"),
+        ("provider", "vendor", "Provider: vendor"),
+        ("policy", "auto", "Policy: auto"),
+        ("rule", "auto/default", "Rule: auto/default"),
+        ("tenant", "acme", "Tenant: acme"),
+        ("end_user", "acme/mia", "End user: acme/mia"),
+    ],
+)
+def test_the_command_line_throws_and_lifts(scope, subject, shown):
+    fleet = make_fleet(provider_name="vendor")
+    make_published_policy("auto", models=[fleet.small])
+    make_tenant("acme")
+    output = StringIO()
+
+    call_command("kill", scope, *filter(None, [subject]), reason="drill", stdout=output)
+    switch = KillSwitch.objects.active().get()
+    call_command("lift", switch.pk, stdout=output)
+
+    assert str(switch) == shown
+    assert f"manage.py lift {switch.pk}" in output.getvalue()
+    assert not KillSwitch.objects.active().exists()
+
+
+def test_the_command_line_names_a_key_by_its_public_id():
+    issued = make_key()
+
+    call_command("kill", "api_key", issued.row.public_id, reason="leaked", minutes=5, stdout=StringIO())
+
+    switch = KillSwitch.objects.active().get()
+    assert switch.api_key == issued.row
+    assert switch.expires_at is not None
+
+
+def test_the_command_line_says_what_is_not_there():
+    with pytest.raises(CommandError, match="no model called “nimbus”"):
+        call_command("kill", "model", "nimbus", reason="drill")
+    with pytest.raises(CommandError, match="no kill switch 99"):
+        call_command("lift", 99)
+    assert not KillSwitch.objects.exists()
