@@ -47,7 +47,13 @@ class BudgetSerializer(StrictModelSerializer):
         read_only_fields = ("created_at",)
 
     def field_errors(self, values: Mapping[str, Any]) -> Mapping[str, str]:
-        return budget_errors(values)
+        return budget_errors(values) | self._name_error(values)
+
+    def _name_error(self, values: Mapping[str, Any]) -> dict[str, str]:
+        others = Budget.objects.filter(tenant=values["tenant"], name=values["name"])
+        if others.exclude(pk=getattr(self.instance, "pk", None)).exists():
+            return {"name": "This tenant already has a budget of that name."}
+        return {}
 
 
 class BudgetViewSet(EditableViewSet):

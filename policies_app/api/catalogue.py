@@ -76,7 +76,7 @@ class CredentialSerializer(StrictModelSerializer):
         return {"secret": "Give the secret, or the environment variable that holds it."}
 
 
-class CredentialViewSet(mixins.DestroyModelMixin, EditableViewSet):
+class CredentialViewSet(EditableViewSet, mixins.DestroyModelMixin):
     """What Signalbox shows its providers."""
 
     queryset = Credential.objects.select_related("provider").order_by("provider__name", "label")

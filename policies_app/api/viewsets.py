@@ -42,17 +42,17 @@ class AuditedViewSet(viewsets.GenericViewSet[Any]):
 
 
 class EditableViewSet(
+    AuditedViewSet,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.CreateModelMixin,
     mixins.UpdateModelMixin,
-    AuditedViewSet,
 ):
     """Rows that are added and changed, and switched off instead of deleted."""
 
 
 class AddOnlyViewSet(
-    mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.CreateModelMixin, AuditedViewSet
+    AuditedViewSet, mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.CreateModelMixin
 ):
     """Rows that are history from the moment that they are written."""
 

@@ -1,0 +1,157 @@
+import pytest
+
+from policies_app.models import AuditEntry, Credential, Price, Provider
+from policies_app.services.credentials import open_secret
+from tests.factories import USD, make_model, make_provider
+from tests.personas import api_client, make_admin
+
+SECRET = "sk-live-canary-0123456789-wxyz"
+
+
+def new_provider(**fields):
+    return {"name": "openai", "base_url": "https://api.openai.com/v1"} | fields
+
+
+def new_model(**fields):
+    return {
+        "name": "gpt",
+        "wire_name": "gpt-5.1",
+        "tier": "mid",
+        "context_window_tokens": 1000,
+        "max_output_tokens": 100,
+    } | fields
+
+
+def test_ops_add_and_change_a_provider_and_the_audit_trail_says_who(ops):
+    created = ops.post("/api/v1/providers/", new_provider(), format="json")
+    changed = ops.patch("/api/v1/providers/openai/", {"enabled": False}, format="json")
+
+    assert (created.status_code, changed.status_code) == (201, 200)
+    assert not Provider.objects.get(name="openai").enabled
+    entries = AuditEntry.objects.filter(subject_type="provider").order_by("id")
+    assert [entry.action for entry in entries] == ["created", "changed"]
+    assert entries[1].after == {"enabled": False}
+    assert entries[1].author_name.startswith("ops-")
+
+
+def test_a_field_that_does_not_exist_is_refused_by_name(ops):
+    answer = ops.post("/api/v1/providers/", new_provider(api_key="x"), format="json")
+
+    assert answer.status_code == 400
+    assert answer.json() == {"api_key": ["There is no such field."]}
+
+
+def test_a_taken_name_is_refused_at_its_field(ops):
+    make_provider("openai")
+
+    answer = ops.post("/api/v1/providers/", new_provider(), format="json")
+
+    assert (answer.status_code, list(answer.json())) == (400, ["name"])
+
+
+def test_a_secret_goes_in_sealed_and_never_comes_out(ops):
+    make_provider("openai")
+
+    created = ops.post(
+        "/api/v1/credentials/", {"provider": "openai", "label": "main", "secret": SECRET}, format="json"
+    )
+    listed = ops.get("/api/v1/credentials/")
+
+    assert created.status_code == 201
+    credential = Credential.objects.get()
+    assert open_secret(credential=credential) == SECRET
+    assert created.json()["last_four"] == "wxyz"
+    assert SECRET not in created.content.decode() + listed.content.decode()
+    assert all(SECRET not in f"{entry.before}{entry.after}" for entry in AuditEntry.objects.all())
+
+
+def test_changing_a_label_keeps_the_secret(ops):
+    make_provider("openai")
+    created = ops.post(
+        "/api/v1/credentials/", {"provider": "openai", "label": "main", "secret": SECRET}, format="json"
+    ).json()
+
+    ops.patch(f"/api/v1/credentials/{created['id']}/", {"label": "spare"}, format="json")
+
+    assert open_secret(credential=Credential.objects.get(label="spare")) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong_field"),
+    [
+        ({}, "secret"),  # neither a secret nor a variable
+        ({"secret": "has spaces in it"}, "secret"),
+        ({"secret": SECRET, "provider": "nobody"}, "provider"),
+    ],
+)
+def test_a_wrong_credential_is_refused_at_its_field(ops, fields, wrong_field):
+    make_provider("openai")
+
+    answer = ops.post("/api/v1/credentials/", {"provider": "openai", "label": "main"} | fields, format="json")
+
+    assert (answer.status_code, list(answer.json())) == (400, [wrong_field])
+    assert not Credential.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong_field"),
+    [
+        ({"max_output_tokens": 1001}, "max_output_tokens"),
+        ({"tier": "huge"}, "tier"),
+        ({"capabilities": ["telepathy"]}, "capabilities"),
+        ({"context_window_tokens": 0}, "context_window_tokens"),
+        ({"context_window_tokens": 10**12}, "context_window_tokens"),
+        ({"name": "with space"}, "name"),
+        ({"name": "nul\0"}, "name"),
+        ({"wire_name": ""}, "wire_name"),
+    ],
+)
+def test_a_wrong_model_is_refused_at_its_field(ops, fields, wrong_field):
+    make_provider("openai")
+
+    answer = ops.post("/api/v1/models/", new_model(provider="openai") | fields, format="json")
+
+    assert (answer.status_code, list(answer.json())) == (400, [wrong_field])
+
+
+def test_a_partial_update_is_checked_against_the_other_fields(ops):
+    make_model("small", context_window_tokens=1000, max_output_tokens=100)
+
+    answer = ops.patch("/api/v1/models/small/", {"context_window_tokens": 99}, format="json")
+
+    assert (answer.status_code, list(answer.json())) == (400, ["max_output_tokens"])
+
+
+def test_prices_are_added_and_never_changed(ops):
+    model = make_model("small", input_nanos=None)
+    price = {"model": "small", "effective_from": "2026-01-01T00:00:00Z"} | {
+        f"{bucket}_nanos": USD for bucket in ("input", "cached_input", "cache_write", "output", "reasoning")
+    }
+
+    created = ops.post("/api/v1/prices/", price, format="json")
+    again = ops.post("/api/v1/prices/", price, format="json")
+    address = f"/api/v1/prices/{created.json()['id']}/"
+    changed = api_client(make_admin()).patch(address, {"input_nanos": 1}, format="json")
+
+    assert created.status_code == 201
+    assert (again.status_code, list(again.json())) == (400, ["effective_from"])
+    assert changed.status_code == 405
+    assert Price.objects.get(model=model).input_nanos == USD
+
+
+def test_finance_read_the_catalogue_and_change_nothing(finance):
+    make_model("small")
+
+    assert finance.get("/api/v1/models/small/").status_code == 200
+    assert finance.patch("/api/v1/models/small/", {"enabled": False}, format="json").status_code == 403
+
+
+def test_lists_are_searched_and_filtered(ops):
+    make_model("alpha", tier="small")
+    make_model("beta", tier="mid")
+
+    by_tier = ops.get("/api/v1/models/", {"tier": "small"}).json()
+    by_name = ops.get("/api/v1/models/", {"search": "bet"}).json()
+
+    assert [model["name"] for model in by_tier["results"]] == ["alpha"]
+    assert [model["name"] for model in by_name["results"]] == ["beta"]
