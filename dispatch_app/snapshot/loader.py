@@ -35,7 +35,7 @@ from policies_app.routing.types import Catalogue
 from policies_app.sealing import UnsealError
 from policies_app.services.catalogue import read_catalogue
 from policies_app.services.credentials import open_secret
-from policies_app.services.drafts import draft_document, policies_with_drafts
+from policies_app.services.drafts import draft_document, policies_with_drafts, read_draft_fingerprints
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +49,23 @@ class _ReadVersion:
     document: PolicyDocument
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadDraft:
+    """A draft as it was read, until its fingerprint changes. None if it is no document."""
+
+    fingerprint: str
+    document: PolicyDocument | None
+
+
 class SnapshotLoader:
-    """Loads snapshots, one at a time.
+    """Loads snapshots, one at a time, and reads again only what was edited since the last one.
 
     One bad row never takes the rest down: a policy whose published document cannot be read keeps its last good one.
     """
 
     def __init__(self) -> None:
-        self._read_versions: dict[int, _ReadVersion] = {}
+        self._versions: dict[int, _ReadVersion] = {}
+        self._drafts: dict[int, _ReadDraft] = {}
 
     def load(self) -> Snapshot:
         """Return everything as of one instant of the database, and close the thread's connection to it.
@@ -71,39 +80,65 @@ class SnapshotLoader:
 
     def _read(self, epoch: int) -> Snapshot:
         catalogue = read_catalogue()
-        policies = list(policies_with_drafts().select_related("live_version", "baseline_model"))
+        policies = list(Policy.objects.only("name", "description", "tenant", "enabled", "live_version"))
+        self._read_new_versions(policies)
+        self._read_edited_drafts()
         return Snapshot(
             epoch=epoch,
             loaded_at=timezone.now(),
             keys={key.public_id: key for key in _keys()},
             policies={policy.name: policy for policy in self._published(policies, catalogue)},
-            drafts={policy.name: policy for policy in _drafts(policies, catalogue)},
+            drafts={policy.name: policy for policy in self._drafted(policies, catalogue)},
             catalogue=catalogue,
             providers={provider.id: provider for provider in _providers()},
             kill_switches=tuple(_kill_switches()),
         )
 
+    def _read_new_versions(self, policies: Iterable[Policy]) -> None:
+        read = {version.id for version in self._versions.values()}
+        live = [policy.live_version_id for policy in policies if policy.live_version_id is not None]
+        unread = [version_id for version_id in live if version_id not in read]
+        for version in PolicyVersion.objects.filter(pk__in=unread).select_related("policy"):
+            self._read_version(version)
+
+    def _read_version(self, version: PolicyVersion) -> None:
+        try:
+            document = load(version.document)
+        except DocumentError as error:
+            last_good = self._versions.get(version.policy_id)
+            kept = f"version {last_good.number} stays" if last_good else "it is not served"
+            logger.error(
+                "Version %d of policy %s cannot be read (%s): %s.",
+                version.number,
+                version.policy,
+                error,
+                kept,
+            )  # noqa: TRY400
+        else:
+            self._versions[version.policy_id] = _ReadVersion(
+                id=version.pk, number=version.number, document=document
+            )
+
     def _published(self, policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
         for policy in policies:
-            if policy.live_version is None or not policy.enabled:
-                continue
-            version = self._read_version(policy, policy.live_version)
-            if version is not None:
+            version = self._versions.get(policy.pk)
+            if version is not None and policy.live_version_id is not None and policy.enabled:
                 yield _served(policy, version.document, version.number, catalogue)
 
-    def _read_version(self, policy: Policy, live: PolicyVersion) -> _ReadVersion | None:
-        last_good = self._read_versions.get(policy.pk)
-        if last_good is not None and last_good.id == live.pk:
-            return last_good
-        try:
-            document = load(live.document)
-        except DocumentError as error:
-            kept = f"version {last_good.number} stays" if last_good else "it is not served"
-            logger.error("Version %d of policy %s cannot be read (%s): %s.", live.number, policy, error, kept)  # noqa: TRY400
-            return last_good
-        read = _ReadVersion(id=live.pk, number=live.number, document=document)
-        self._read_versions[policy.pk] = read
-        return read
+    def _read_edited_drafts(self) -> None:
+        fingerprints = read_draft_fingerprints()
+        known = {policy_id: draft.fingerprint for policy_id, draft in self._drafts.items()}
+        edited = [policy_id for policy_id in fingerprints if fingerprints[policy_id] != known.get(policy_id)]
+        for policy in policies_with_drafts().filter(pk__in=edited):
+            self._drafts[policy.pk] = _ReadDraft(
+                fingerprint=fingerprints[policy.pk], document=_readable_draft(policy)
+            )
+
+    def _drafted(self, policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
+        for policy in policies:
+            document = self._drafts[policy.pk].document
+            if document is not None:
+                yield _served(policy, document, 0, catalogue)
 
 
 def load_snapshot() -> Snapshot:
@@ -119,14 +154,12 @@ def _begin_at_one_instant() -> int:
         return int(cursor.fetchone()[0])
 
 
-def _drafts(policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
-    for policy in policies:
-        try:
-            document = draft_document(policy)
-        except DocumentError as error:
-            logger.info("The draft of policy %s is left out: %s.", policy, error)
-        else:
-            yield _served(policy, document, 0, catalogue)
+def _readable_draft(policy: Policy) -> PolicyDocument | None:
+    try:
+        return draft_document(policy)
+    except DocumentError as error:
+        logger.info("The draft of policy %s is left out: %s.", policy, error)
+        return None
 
 
 def _served(policy: Policy, document: PolicyDocument, version: int, catalogue: Catalogue) -> ServedPolicy:

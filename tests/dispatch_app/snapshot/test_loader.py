@@ -2,7 +2,7 @@ import pytest
 from django.db import connection
 
 from dispatch_app.snapshot.loader import SnapshotLoader, load_snapshot
-from policies_app.models import Credential, PolicyVersion, Tenant
+from policies_app.models import Credential, Model, Policy, PolicyVersion, Rule, Tenant
 from policies_app.routing.codes import BudgetScope, KillScope
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.kill_switches import current_epoch, lift_kill_switch, throw_kill_switch
@@ -96,6 +96,49 @@ def test_a_draft_that_no_document_can_state_is_left_out():
 
     assert "auto" in snapshot.policies
     assert "auto" not in snapshot.drafts
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rule: Rule.objects.filter(pk=rule.pk).update(deadline_ms=1),
+        lambda rule: Rule.objects.filter(pk=rule.pk).update(enabled=False),
+        lambda rule: rule.delete(),
+        lambda rule: rule.steps.first().delete(),
+        lambda rule: rule.steps.update(max_output_tokens=5),
+        lambda rule: rule.tenants.clear(),
+        lambda rule: Tenant.objects.update(name="renamed"),
+        lambda rule: Model.objects.filter(name="mid").update(name="renamed"),
+        lambda rule: Model.objects.filter(name="frontier").update(name="renamed"),
+        lambda rule: Policy.objects.update(baseline_model=None),
+        lambda rule: Policy.objects.update(name="renamed"),
+    ],
+)
+def test_every_edit_of_a_draft_is_seen_by_a_loader_that_has_read_it_before(edit):
+    fleet = make_fleet()
+    policy = make_policy("auto", models=[fleet.small], baseline_model=fleet.frontier)
+    rule = make_rule(policy, "code", models=[fleet.mid, fleet.small], tenants=[make_tenant("acme")])
+    loader = SnapshotLoader()
+    loader.load()
+
+    edit(rule)
+
+    assert loader.load().drafts == load_snapshot().drafts
+
+
+def test_what_was_not_edited_is_not_read_again(django_assert_max_num_queries):
+    make_published_policy("auto", models=[make_fleet().small])
+    loader = SnapshotLoader()
+    loader.load()
+    connection.ensure_connection()
+
+    with django_assert_max_num_queries(20) as queries:
+        loader.load()
+
+    assert not any('FROM "policies_app_step"' in query["sql"] for query in queries.captured_queries)
+    assert not any(
+        '"policies_app_policyversion"."document"' in query["sql"] for query in queries.captured_queries
+    )
 
 
 def test_a_kept_version_follows_the_catalogue():
