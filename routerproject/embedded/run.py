@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from routerproject.embedded.errors import NotStartedError
 from routerproject.embedded.services import temporary_services
-from routerproject.embedded.supervisor import NotStartedError
 
 
 def main(arguments: Sequence[str]) -> int:

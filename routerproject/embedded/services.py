@@ -6,9 +6,10 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from routerproject.embedded.errors import FolderInUseError
 from routerproject.embedded.postgres import start_postgres
 from routerproject.embedded.redis import start_redis
-from routerproject.embedded.state import FolderInUseError, FolderLock, ensure_secrets
+from routerproject.embedded.state import FolderLock, ensure_secrets, remove_socket_folder
 from routerproject.embedded.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,8 @@ def embedded_services(state_dir: Path, environment: MutableMapping[str, str]) ->
         yield supervisor
     finally:
         supervisor.stop()
+        for name in ("postgres", "redis"):
+            remove_socket_folder(state_dir / name)
 
 
 @contextmanager

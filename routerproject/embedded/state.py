@@ -5,15 +5,14 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from routerproject.embedded.errors import FolderInUseError, NotStartedError
+
 SOCKET_FOLDER_LIMIT = 90  # bytes; the path of a unix socket ends at 107
-
-
-class FolderInUseError(Exception):
-    """Another process holds the folder."""
 
 
 def ensure_secrets(state_dir: Path) -> None:
@@ -52,17 +51,23 @@ def write_private(path: Path, text: str) -> None:
 def socket_folder(folder: Path, *, owner: int) -> Path:
     """Where the server of `folder` puts its socket: there, or in a private folder of /tmp if the path would be too long.
 
-    :raises PermissionError: if somebody else made that folder of /tmp first.
+    :raises NotStartedError: if somebody else made that folder of /tmp first.
     """
     if len(bytes(folder)) <= SOCKET_FOLDER_LIMIT:
         return folder
-    private = Path("/tmp") / f"signalbox-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"  # noqa: S108
+    private = _outside(folder)
     try:
         private.mkdir(mode=0o700)
         os.chown(private, owner, -1)
     except FileExistsError:
         _check_private(private, owner)
     return private
+
+
+def remove_socket_folder(folder: Path) -> None:
+    """Remove what `socket_folder` made outside of `folder`."""
+    if len(bytes(folder)) > SOCKET_FOLDER_LIMIT:
+        shutil.rmtree(_outside(folder), ignore_errors=True)
 
 
 class FolderLock:
@@ -91,7 +96,11 @@ def _as_lines(values: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
+def _outside(folder: Path) -> Path:
+    return Path("/tmp") / f"signalbox-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"  # noqa: S108
+
+
 def _check_private(folder: Path, owner: int) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
-        raise PermissionError(f"{folder} exists and is not private to this installation; remove it.")
+        raise NotStartedError(f"{folder} exists and is not private to this installation; remove it.")

@@ -12,14 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from routerproject.embedded.errors import NotStartedError
+
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class NotStartedError(Exception):
-    """Why the installation is not up, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from routerproject.embedded.errors import FolderInUseError, NotStartedError
 from routerproject.embedded.reachable import check_broker, check_database
 from routerproject.embedded.services import ROOT, embedded_services
-from routerproject.embedded.state import FolderInUseError, FolderLock, addresses_path, write_addresses
-from routerproject.embedded.supervisor import NotStartedError, Service, Supervisor
+from routerproject.embedded.state import FolderLock, addresses_path, write_addresses
+from routerproject.embedded.supervisor import Service, Supervisor
 
 READY_PATIENCE_S = 90.0
 KILLED_PATIENCE_S = 40.0
