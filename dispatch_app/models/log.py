@@ -61,6 +61,16 @@ class Dispatch(models.Model):
     def __str__(self) -> str:
         return str(self.id)
 
+    @property
+    def all_input_tokens(self) -> int:
+        """What was read, from a cache or not, and written to one."""
+        return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens
+
+    @property
+    def all_output_tokens(self) -> int:
+        """What was written, reasoning included."""
+        return self.output_tokens + self.reasoning_tokens
+
 
 class Attempt(models.Model):
     """One upstream call of a dispatch, with what was reserved for it and what it cost."""

@@ -1,0 +1,126 @@
+"""Budgets and what is used of them in the period around one instant."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from dispatch_app.costs.zones import zone_of
+from dispatch_app.models import BudgetBalance
+from policies_app.models import Budget, Tenant
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
+from policies_app.routing.periods import period_start
+
+BALANCES_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """One budget in one period. Overage is what calls cost above their reservation."""
+
+    budget: Budget
+    subject: str
+    period_start: datetime
+    limit_nanos: int
+    settled_nanos: int = 0
+    reserved_nanos: int = 0
+    overage_nanos: int = 0
+
+    @property
+    def is_soft(self) -> bool:
+        return self.budget.action == BudgetAction.ALERT
+
+    @property
+    def spent_nanos(self) -> int:
+        return self.settled_nanos + self.overage_nanos
+
+    @property
+    def left_nanos(self) -> int:
+        """Negative when a soft budget, or the overage of a hard one, passed the limit."""
+        return self.limit_nanos - self.spent_nanos - self.reserved_nanos
+
+    @property
+    def spent_pct(self) -> float:
+        return _percent_of(self.limit_nanos, self.spent_nanos)
+
+    @property
+    def used_pct(self) -> float:
+        """Reservations included."""
+        return _percent_of(self.limit_nanos, self.spent_nanos + self.reserved_nanos)
+
+    @property
+    def state(self) -> str:
+        """`over`, `near` (80 % and more) or `fine`."""
+        if self.used_pct >= 100:
+            return "over"
+        return "near" if self.used_pct >= 80 else "fine"
+
+
+def _percent_of(limit_nanos: int, nanos: int) -> float:
+    if limit_nanos:
+        return 100 * nanos / limit_nanos
+    return 100.0 if nanos else 0.0
+
+
+def month_budgets(*, at: Mapping[int, datetime]) -> dict[int, BudgetUse]:
+    """By tenant: its own monthly budget in the month around its instant; of several, the one nearest its limit."""
+    budgets = Budget.objects.filter(
+        tenant_id__in=at, scope=BudgetScope.TENANT, period=BudgetPeriod.MONTH, enabled=True
+    ).select_related("tenant")
+    uses = _uses({budget: _period_start(budget, at=at[budget.tenant_id]) for budget in budgets})
+    return {use.budget.tenant_id: use for use in sorted(uses, key=lambda use: use.used_pct)}
+
+
+def budgets_of(tenant: Tenant, *, at: datetime) -> list[BudgetUse]:
+    """All budgets of a tenant in their periods around `at`; of those that apply to each user, the most used ones."""
+    budgets = Budget.objects.filter(tenant=tenant, enabled=True).select_related(
+        "tenant", "api_key__tenant", "policy"
+    )
+    return _uses({budget: _period_start(budget, at=at) for budget in budgets.order_by("pk")})
+
+
+def _period_start(budget: Budget, *, at: datetime) -> datetime:
+    return period_start(period=BudgetPeriod(budget.period), now=at, zone=zone_of(budget.tenant))
+
+
+def _uses(starts: Mapping[Budget, datetime]) -> list[BudgetUse]:
+    balances = _balances(starts)
+    return [use for budget, start in starts.items() for use in _uses_of(budget, start, balances)]
+
+
+def _balances(starts: Mapping[Budget, datetime]) -> dict[int, list[BudgetBalance]]:
+    if not starts:
+        return {}
+    periods = Q()
+    for budget, start in starts.items():
+        periods |= Q(budget_id=budget.pk, period_start=start)
+    # Whole budgets first, so that a crowd of end users cannot hide them.
+    rows = BudgetBalance.objects.filter(periods).annotate(is_whole=Q(subject=""))
+    by_budget: dict[int, list[BudgetBalance]] = {}
+    for balance in rows.order_by("-is_whole", "-settled_nanos", "pk")[: BALANCES_SHOWN + len(starts)]:
+        by_budget.setdefault(balance.budget_id, []).append(balance)
+    return by_budget
+
+
+def _uses_of(budget: Budget, start: datetime, balances: dict[int, list[BudgetBalance]]) -> list[BudgetUse]:
+    known = balances.get(budget.pk, [])
+    if not known and not applies_to_each_user(budget):
+        return [BudgetUse(budget=budget, subject="", period_start=start, limit_nanos=budget.limit_nanos)]
+    return [
+        BudgetUse(
+            budget=budget,
+            subject=balance.subject,
+            period_start=start,
+            limit_nanos=budget.limit_nanos if balance.granted_nanos is None else balance.granted_nanos,
+            settled_nanos=balance.settled_nanos,
+            reserved_nanos=balance.reserved_nanos,
+            overage_nanos=balance.overage_nanos,
+        )
+        for balance in known
+    ]
+
+
+def applies_to_each_user(budget: Budget) -> bool:
+    """Whether the budget counts for each end user separately."""
+    return budget.scope == BudgetScope.END_USER and not budget.end_user

@@ -1,0 +1,178 @@
+"""The log, as the cost pages read it: a tenant's latest dispatches, and one dispatch with its attempts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from dispatch_app.costs.charts import TIME_LINE, Span, span, ticks_ms
+from dispatch_app.costs.reasons import Reason, read_reason
+from dispatch_app.models import Attempt, Dispatch
+from policies_app.models import Model, PolicyVersion, Price, Provider, Tenant
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place in the log, newest first: everything before it is the next page."""
+
+    created_at: datetime
+    id: UUID
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """The place that an address names.
+
+        :raises ValueError: if it names none.
+        """
+        at, _, dispatch_id = text.partition("_")
+        created_at = datetime.fromisoformat(at)
+        if created_at.tzinfo is None:
+            raise ValueError("An instant without a time zone is none.")
+        return cls(created_at=created_at, id=UUID(dispatch_id))
+
+    def __str__(self) -> str:
+        return f"{self.created_at.isoformat()}_{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchFilter:
+    """Which dispatches of a tenant: from `since` up to, not including, `until`. Empty texts filter nothing."""
+
+    since: datetime
+    until: datetime
+    status: str = ""
+    model: str = ""
+    task: str = ""
+    end_user: str = ""
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether anything but time filters."""
+        return bool(self.status or self.model or self.task or self.end_user)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchPage:
+    """Some dispatches, newest first, and where the next ones begin, if there are any."""
+
+    dispatches: tuple[Dispatch, ...]
+    next_cursor: Cursor | None
+
+
+def list_dispatches(
+    *, tenant: Tenant, wanted: DispatchFilter, before: Cursor | None = None, size: int = PAGE_SIZE
+) -> DispatchPage:
+    """The newest dispatches of a tenant before a place in the log."""
+    rows = _filtered(tenant, wanted)
+    if before is not None:
+        # The first condition alone can use the index and leave partitions out.
+        rows = rows.filter(created_at__lte=before.created_at).filter(
+            Q(created_at__lt=before.created_at) | Q(id__lt=before.id)
+        )
+    found = list(rows.select_related("model").order_by("-created_at", "-id")[: size + 1])
+    shown = tuple(found[:size])
+    has_more = len(found) > size
+    last = Cursor(created_at=shown[-1].created_at, id=shown[-1].id) if has_more else None
+    return DispatchPage(dispatches=shown, next_cursor=last)
+
+
+def _filtered(tenant: Tenant, wanted: DispatchFilter) -> "QuerySet[Dispatch]":
+    rows = Dispatch.objects.filter(tenant=tenant, created_at__gte=wanted.since, created_at__lt=wanted.until)
+    texts = {
+        "status": wanted.status,
+        "model__name": wanted.model,
+        "task": wanted.task,
+        "end_user": wanted.end_user,
+    }
+    return rows.filter(**{field: text for field, text in texts.items() if text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptLine:
+    """One attempt with what it was made at and where it lies on the time line."""
+
+    attempt: Attempt
+    model: str
+    provider: str
+    price: Price | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchStory:
+    """One dispatch: what was decided and why, what happened, and what it cost."""
+
+    dispatch: Dispatch
+    reason: Reason
+    attempts: tuple[AttemptLine, ...]
+    ticks_ms: Sequence[int]
+    reserved_nanos: int
+    saved_nanos: int | None
+
+    @property
+    def time_line(self) -> int:
+        """The length that spans are thousandths of."""
+        return TIME_LINE
+
+
+def read_story(dispatch: Dispatch) -> DispatchStory:
+    """Everything that the log, the prices and the policy's version know of a dispatch."""
+    attempts = list(
+        Attempt.objects.filter(dispatch_id=dispatch.id, dispatch_created_at=dispatch.created_at).order_by(
+            "position"
+        )
+    )
+    length_ms = _length_ms(dispatch, attempts)
+    baseline = dispatch.baseline_cost_nanos
+    return DispatchStory(
+        dispatch=dispatch,
+        reason=read_reason(dispatch.reason, _document_of(dispatch)),
+        attempts=tuple(_lines(attempts, length_ms)),
+        ticks_ms=ticks_ms(length_ms),
+        reserved_nanos=sum(attempt.reserved_nanos for attempt in attempts),
+        saved_nanos=None if baseline is None else baseline - dispatch.cost_nanos,
+    )
+
+
+def _length_ms(dispatch: Dispatch, attempts: Sequence[Attempt]) -> int:
+    ends = [attempt.start_offset_ms + (attempt.latency_ms or 0) for attempt in attempts]
+    return max([dispatch.total_ms or 0, *ends, 1])
+
+
+def _lines(attempts: Sequence[Attempt], length_ms: int) -> list[AttemptLine]:
+    models = _names(Model.objects.filter(pk__in=[attempt.model_id for attempt in attempts]))
+    providers = _names(Provider.objects.filter(pk__in=[attempt.provider_id for attempt in attempts]))
+    prices = Price.objects.in_bulk([attempt.price_id for attempt in attempts])
+    return [
+        AttemptLine(
+            attempt=attempt,
+            model=models.get(attempt.model_id, f"Model {attempt.model_id}"),
+            provider=providers.get(attempt.provider_id, f"Provider {attempt.provider_id}"),
+            price=prices.get(attempt.price_id),
+            span=span(
+                start_ms=attempt.start_offset_ms,
+                latency_ms=attempt.latency_ms,
+                first_byte_ms=attempt.first_byte_ms,
+                length_ms=length_ms,
+            ),
+        )
+        for attempt in attempts
+    ]
+
+
+def _names(rows: "QuerySet[Model] | QuerySet[Provider]") -> Mapping[int, str]:
+    return dict(rows.values_list("pk", "name"))
+
+
+def _document_of(dispatch: Dispatch) -> Mapping[str, object] | None:
+    if dispatch.policy_id is None:
+        return None
+    return (
+        PolicyVersion.objects.filter(policy_id=dispatch.policy_id, number=dispatch.policy_version)
+        .values_list("document", flat=True)
+        .first()
+    )
