@@ -107,13 +107,13 @@ class SnapshotLoader:
         except DocumentError as error:
             last_good = self._versions.get(version.policy_id)
             kept = f"version {last_good.number} stays" if last_good else "it is not served"
-            logger.error(
+            logger.exception(
                 "Version %d of policy %s cannot be read (%s): %s.",
                 version.number,
                 version.policy,
                 error,
                 kept,
-            )  # noqa: TRY400
+            )
         else:
             self._versions[version.policy_id] = _ReadVersion(
                 id=version.pk, number=version.number, document=document
