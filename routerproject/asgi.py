@@ -28,6 +28,8 @@ from dispatch_app.snapshot.holder import SnapshotHolder  # noqa: E402
 from policies_app.sealing import secret_key_from_text  # noqa: E402
 
 DATABASE_ANSWERS_S = 2
+# Serving starts without a snapshot after this time; until one comes, every request is answered 503.
+FIRST_SNAPSHOT_S = 3.0
 
 
 @asynccontextmanager
@@ -43,7 +45,7 @@ async def open_services() -> AsyncIterator[Services]:
         stack.push_async_callback(ledger.stop)
         await ledger.start()
         stack.push_async_callback(snapshots.stop)
-        await snapshots.start()
+        await snapshots.start(patience_s=FIRST_SNAPSHOT_S)
         _spare_the_collector()
         yield Services(
             snapshots=snapshots,
@@ -95,7 +97,9 @@ gateway = Gateway(lifetime=open_services)
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one connection, or the lifespan."""
-    if scope["type"] == "lifespan" or scope.get("path", "").startswith(PATHS):
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+    elif scope["type"] == "lifespan" or scope.get("path", "").startswith(PATHS):
         await gateway(scope, receive, send)
     else:
         await django_application(cast("dict[str, Any]", scope), receive, cast("Any", send))

@@ -209,8 +209,8 @@ def start_gateways(empty_ledger: None) -> Iterator[Callable[..., Sequence[Runnin
     """Start so many web processes of the test's own: `start_gateways(2)`, environment variables by keyword."""
     started: list[RunningGateway] = []
 
-    def start(count: int = 1, **environment: str) -> Sequence[RunningGateway]:
-        running = _start(count, **environment)
+    def start(count: int = 1, *, is_awaited: bool = True, **environment: str) -> Sequence[RunningGateway]:
+        running = _start(count, is_awaited=is_awaited, **environment)
         started.extend(running)
         return running
 
@@ -219,9 +219,9 @@ def start_gateways(empty_ledger: None) -> Iterator[Callable[..., Sequence[Runnin
         running.stop()
 
 
-def _start(count: int, **environment: str) -> Sequence[RunningGateway]:
+def _start(count: int, *, is_awaited: bool = True, **environment: str) -> Sequence[RunningGateway]:
     gateways = [_spawn(_free_port(), environment) for _ in range(count)]
-    for running in gateways:
+    for running in gateways if is_awaited else ():
         _wait_for(lambda running=running: _is_ready(running), patience_s=START_PATIENCE_S, what="the gateway")
     return gateways
 

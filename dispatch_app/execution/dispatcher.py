@@ -108,7 +108,7 @@ class Progress:
     attempts: int = 0
     candidate: Candidate | None = None
     cost_nanos: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage | None = None
     is_estimated: bool = False
     is_settled: bool = True
     upstream_s: float = 0.0
@@ -141,6 +141,8 @@ class Dispatch:
         self._targets = _Targets(plan=order.plan)
         self._error: DispatchError | None = None
         self._first_byte_at: float | None = None
+        self._last_usage = Usage()
+        self._sink: Sink | None = None
         self._is_committed = False
         self._is_ended = False
 
@@ -160,6 +162,7 @@ class Dispatch:
         async def perform(attempt: _Attempt) -> _Performed[StreamTail]:
             return await self._stream_once(attempt, sink)
 
+        self._sink = sink
         return await self._run(perform)
 
     async def _run(self, perform: Callable[[_Attempt], Awaitable[_Performed[ResultT]]]) -> ResultT:
@@ -179,6 +182,9 @@ class Dispatch:
     def _next_candidate(self) -> Candidate | None:
         """Whom to ask next, None if the envelope or the candidates are used up."""
         if self._is_ended or self.progress.attempts >= self.order.plan.max_attempts:
+            return None
+        if self._is_abandoned:
+            self._error = ClientGoneError().as_dispatch_error()
             return None
         if self._ports.clock.monotonic() >= self.order.deadline_at:
             self._error = DeadlineExceededError().as_dispatch_error()
@@ -269,7 +275,7 @@ class Dispatch:
         )
 
     async def _settle_success(self, attempt: _Attempt, performed: _Performed[ResultT]) -> None:
-        charge = charge_reply(usage=performed.usage, candidate=attempt.candidate)
+        charge = charge_reply(usage=performed.usage, candidate=attempt.candidate, facts=self.order.facts)
         attempt.first_byte_at = performed.first_byte_at
         self._first_byte_at = performed.first_byte_at
         self._error = None
@@ -353,8 +359,9 @@ class Dispatch:
 
     def _count(self, charge: Charge, *, upstream_s: float) -> None:
         progress = self.progress
+        self._last_usage = charge.usage
         progress.cost_nanos += charge.cost_nanos
-        progress.usage = charge.usage
+        progress.usage = None if charge.estimated else charge.usage
         progress.is_estimated = progress.is_estimated or charge.estimated
         progress.upstream_s += upstream_s
 
@@ -363,9 +370,17 @@ class Dispatch:
         error = self._error or DispatchError.of_refusal(RefusalCode.NO_TARGET_AVAILABLE)
         self._error = error
         if not self._is_ended:
-            status = DispatchStatus.FAILED if self.progress.attempts else DispatchStatus.REFUSED
-            await self._finish(status)
+            await self._finish(self._status_of_giving_up())
         return error
+
+    def _status_of_giving_up(self) -> DispatchStatus:
+        if self._is_abandoned:
+            return DispatchStatus.CLIENT_DISCONNECTED
+        return DispatchStatus.FAILED if self.progress.attempts else DispatchStatus.REFUSED
+
+    @property
+    def _is_abandoned(self) -> bool:
+        return self._sink is not None and self._sink.is_abandoned
 
     async def _lose_ledger(self, cause: LedgerUnavailableError) -> DispatchError:
         error = DispatchError(
@@ -403,7 +418,7 @@ class Dispatch:
         """What the tokens of the last attempt would have cost at the policy's baseline model."""
         if self.order.baseline is None:
             return None
-        return cost_nanos(usage=self.progress.usage, price=self.order.baseline)
+        return cost_nanos(usage=self._last_usage, price=self.order.baseline)
 
 
 class _Targets:

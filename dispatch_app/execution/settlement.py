@@ -6,28 +6,30 @@ from dispatch_app.execution.errors import ClientGoneError, UpstreamError
 from policies_app.routing.money import bound_nanos, cost_nanos
 from policies_app.routing.types import Candidate, Facts, Usage
 
-_UNKNOWN = Usage()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """What is posted for an attempt. `estimated` says that the vendor's own figure was not to be had, or not credible."""
+    """What is posted for an attempt.
+
+    `estimated` says that the vendor's own figure was not to be had, or not credible; usage then is what the cost was
+    estimated from.
+    """
 
     usage: Usage
     cost_nanos: int
     estimated: bool
 
 
-NOTHING = Charge(usage=_UNKNOWN, cost_nanos=0, estimated=False)
+NOTHING = Charge(usage=Usage(), cost_nanos=0, estimated=False)
 
 
-def charge_reply(*, usage: Usage | None, candidate: Candidate) -> Charge:
+def charge_reply(*, usage: Usage | None, candidate: Candidate, facts: Facts) -> Charge:
     """Charge what was reported; the bound where nothing was, or where the report is below zero or above the bound."""
     if usage is None or not _is_countable(usage):
-        return _charge_bound(candidate)
+        return _charge_bound(candidate, facts)
     cost = cost_nanos(usage=usage, price=candidate.price)
     if cost > candidate.bound_nanos:
-        return _charge_bound(candidate)
+        return _charge_bound(candidate, facts)
     return Charge(usage=usage, cost_nanos=cost, estimated=False)
 
 
@@ -41,11 +43,11 @@ def charge_fault(
     if not error.is_billable:
         return NOTHING
     if isinstance(error, ClientGoneError) and error.usage is None and received_bytes is not None:
-        return _charge_received(candidate=candidate, facts=facts, received_bytes=received_bytes)
-    return charge_reply(usage=error.usage, candidate=candidate)
+        return _charge_received(candidate, facts, received_bytes)
+    return charge_reply(usage=error.usage, candidate=candidate, facts=facts)
 
 
-def _charge_received(*, candidate: Candidate, facts: Facts, received_bytes: int) -> Charge:
+def _charge_received(candidate: Candidate, facts: Facts, received_bytes: int) -> Charge:
     """A token is at least one byte, so the bytes received bound the output that was generated for them."""
     received = bound_nanos(
         facts=replace(facts, choices=1),
@@ -53,11 +55,26 @@ def _charge_received(*, candidate: Candidate, facts: Facts, received_bytes: int)
         price=candidate.price,
         output_tokens_limit=received_bytes,
     )
-    return Charge(usage=_UNKNOWN, cost_nanos=min(received, candidate.bound_nanos), estimated=True)
+    return Charge(
+        usage=Usage(input_tokens=_input_tokens_bound(candidate, facts), output_tokens=received_bytes),
+        cost_nanos=min(received, candidate.bound_nanos),
+        estimated=True,
+    )
 
 
-def _charge_bound(candidate: Candidate) -> Charge:
-    return Charge(usage=_UNKNOWN, cost_nanos=candidate.bound_nanos, estimated=True)
+def _charge_bound(candidate: Candidate, facts: Facts) -> Charge:
+    return Charge(
+        usage=Usage(
+            input_tokens=_input_tokens_bound(candidate, facts),
+            output_tokens=facts.choices * candidate.output_tokens_limit,
+        ),
+        cost_nanos=candidate.bound_nanos,
+        estimated=True,
+    )
+
+
+def _input_tokens_bound(candidate: Candidate, facts: Facts) -> int:
+    return facts.input_tokens_bound + facts.images * candidate.model.image_tokens_bound
 
 
 def _is_countable(usage: Usage) -> bool:

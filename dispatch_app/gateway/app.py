@@ -20,7 +20,8 @@ from dispatch_app.gateway.services import Services
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 25.0
+DRAIN_S = 5.0
+"""For dispatches whose client is gone. Requests have had the server's own graceful period before."""
 PATHS = ("/v1/", "/healthz", "/readyz")
 """What the data plane answers for; every other address is the control plane's."""
 
@@ -102,7 +103,9 @@ class _Endpoint:
         self._method = method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._answer if self._method in {None, scope["method"]} else _wrong_method
+        # The server leaves the body out of what answers a HEAD.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        answer = self._answer if self._method in {None, method} else _wrong_method
         await self._gateway.answer(answer, scope, receive, send)
 
 

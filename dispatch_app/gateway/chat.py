@@ -39,7 +39,7 @@ async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbo
         dispatch_id=exchange.id.hex,
         created=int(exchange.now.timestamp()),
         model=dispatch.progress.model_name,
-        usage=None if progress.is_estimated and reply.usage is None else progress.usage,
+        usage=progress.usage,
         details=dispatch_details(exchange, dispatch) if is_verbose else None,
     )
     await send_json(exchange.send, body, headers=exchange.final_headers())
@@ -83,7 +83,7 @@ def _last_event(
     held_back = b"".join(renderer.part(part, model=model) for part in item.parts)
     return held_back + renderer.end(
         model=model,
-        usage=None if dispatch.progress.is_estimated and item.usage is None else dispatch.progress.usage,
+        usage=dispatch.progress.usage,
         details=dispatch_details(exchange, dispatch, is_verbose=is_verbose),
         is_verbose=is_verbose,
     )

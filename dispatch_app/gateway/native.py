@@ -91,6 +91,6 @@ def _told(exchange: Exchange, running: Dispatch, reply: Reply) -> dict[str, Any]
         "id": str(exchange.id),
         "reply": reply.choices[0].message,
         "choices": reply.choices,
-        "usage": None if reply.usage is None else running.progress.usage,
+        "usage": running.progress.usage,
         "dispatch": dispatch_details(exchange, running),
     }

@@ -439,6 +439,8 @@ async def test_usage_that_is_missing_or_absurd_is_charged_at_the_bound(usage: Us
 
     (settlement,) = case.ledger.settlements
     assert (settlement.cost_nanos, settlement.estimated) == (SMALL.bound_nanos, True)
+    assert settlement.usage == Usage(input_tokens=100, output_tokens=50)
+    assert case.ledger.outcome.baseline_cost_nanos == 36 * SMALL.bound_nanos
 
 
 async def test_zero_usage_is_zero() -> None:
@@ -538,14 +540,15 @@ async def test_a_client_that_hangs_up_on_hidden_reasoning_pays_the_bound() -> No
     assert case.ledger.settlements[0].cost_nanos == SMALL.bound_nanos
 
 
-async def test_a_client_that_hung_up_before_the_first_byte_gets_no_second_target() -> None:
+async def test_a_client_that_hung_up_before_the_first_byte_is_asked_for_nobody() -> None:
     sink = CollectingSink(is_abandoned=True)
     case = scenario(scenes=[[delta("never"), finish()]])
 
     with pytest.raises(DispatchError):
         await stream(case, sink)
 
-    assert case.asked == ["small"]
+    assert case.asked == []
+    assert not case.ledger.attempts
     assert case.ledger.outcome.status is DispatchStatus.CLIENT_DISCONNECTED
 
 

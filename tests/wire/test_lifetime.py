@@ -1,0 +1,103 @@
+"""Web processes that start, stop and lose their database."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+import pytest
+
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.running_servers import RunningGateway, attempt_rows, dispatch_rows, open_shop
+
+pytestmark = pytest.mark.processes
+
+QUESTION = [{"role": "user", "content": "Hello"}]
+StartGateways = Callable[..., Sequence[RunningGateway]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_process_that_is_told_to_stop_finishes_what_it_began(
+    vendor: SandboxServer, start_gateways: StartGateways, stream: bool
+) -> None:
+    shop = open_shop(vendor)
+    vendor.script(Fault(chunk_delay_ms=30) if stream else Fault(delay_ms=800))
+    (running,) = start_gateways()
+    answers: list[httpx.Response] = []
+    body = {"model": "auto", "messages": QUESTION, "stream": stream}
+    caller = threading.Thread(
+        target=lambda: answers.append(running.post("/v1/chat/completions", shop.key, json=body))
+    )
+
+    caller.start()
+    _wait_until_asked(vendor)
+    exit_code = running.stop(signal.SIGTERM)
+    caller.join()
+
+    assert answers[0].status_code == 200
+    assert "[DONE]" in answers[0].text or not stream
+    assert exit_code in {0, -signal.SIGTERM}
+    assert [row["state"] for row in attempt_rows()] == ["settled"]
+    assert [row["status"] for row in dispatch_rows()] == ["succeeded"]
+
+
+def test_a_client_that_hangs_up_before_the_stop_is_settled_too(
+    vendor: SandboxServer, start_gateways: StartGateways
+) -> None:
+    shop = open_shop(vendor)
+    vendor.script(Fault(chunk_delay_ms=30))
+    (running,) = start_gateways()
+    stream = running.client(shop.key).chat.completions.create(model="auto", messages=QUESTION, stream=True)
+    next(iter(stream))
+
+    stream.close()
+    running.stop(signal.SIGTERM)
+
+    assert [row["status"] for row in dispatch_rows()] == ["client_disconnected"]
+    assert [row["state"] for row in attempt_rows()] == ["settled"]
+
+
+def test_without_a_database_a_process_lives_says_so_and_serves_nothing(start_gateways: StartGateways) -> None:
+    (running,) = start_gateways(is_awaited=False, DATABASE_URL="postgres://nobody@127.0.0.1:9/nowhere")
+    _wait_until_alive(running)
+
+    ready = running.get("/readyz")
+    started_at = time.monotonic()
+    answer = running.post("/v1/chat/completions", "sbx_key", json={"model": "auto", "messages": QUESTION})
+
+    assert (ready.status_code, ready.json()["missing"]) == (503, ["snapshot", "database"])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert time.monotonic() - started_at < 0.1
+
+
+def test_two_processes_serve_the_same_edits(vendor: SandboxServer, start_gateways: StartGateways) -> None:
+    first, second = start_gateways(2)
+    shop = open_shop(vendor)
+    for running in (first, second):
+        running.catch_up()
+
+        reply = running.client(shop.key).chat.completions.create(model="auto", messages=QUESTION)
+
+        assert reply.model == "small"
+    assert len(dispatch_rows()) == 2
+
+
+def _wait_until_asked(vendor: SandboxServer) -> None:
+    for _ in range(500):
+        if vendor.journal.requests:
+            return
+        time.sleep(0.01)
+    raise TimeoutError("The vendor was not asked.")
+
+
+def _wait_until_alive(running: RunningGateway) -> None:
+    for _ in range(1_500):
+        try:
+            if running.get("/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.02)
+    raise TimeoutError("The process did not start.")
