@@ -97,19 +97,17 @@ def _run(installation: Installation) -> None:
 def _serve(installation: Installation, supervisor: Supervisor, environment: Mapping[str, str]) -> None:
     addresses = {name: environment[name] for name in ("DATABASE_URL", "CELERY_BROKER_URL")}
     write_addresses(installation.state_dir, addresses)
+    sandbox_port = _start_sandbox(installation, supervisor)
     _manage(environment, "migrate", "--verbosity", "0")
-    sandbox_port = _sandbox_port(installation.state_dir)
     _manage(
         environment, "seed_demo", "--base-url", installation.base_url,
         "--sandbox-url", f"http://127.0.0.1:{sandbox_port}", "--output", str(installation.demo),
     )  # fmt: skip
-    for service in _services(installation, sandbox_port):
+    for service in _services(installation):
         supervisor.start(service)
-    for what, port, path in (
-        ("The sandbox vendor", sandbox_port, "/healthz"),
-        ("The web server", installation.port, "/readyz"),
-    ):
-        supervisor.wait_until(lambda: _answers(port, path), what=what, patience_s=READY_PATIENCE_S)  # noqa: B023
+    supervisor.wait_until(
+        lambda: _answers(installation.port, "/readyz"), what="The web server", patience_s=READY_PATIENCE_S
+    )
     print(_banner(installation), flush=True)  # noqa: T201 — this is the command's answer
     for number in INTERRUPTS:
         signal.signal(number, lambda *_: supervisor.request_stop())
@@ -144,12 +142,21 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     return reasons[-1] if reasons else f"exit code {done.returncode}"
 
 
-def _services(installation: Installation, sandbox_port: int) -> list[Service]:
+def _start_sandbox(installation: Installation, supervisor: Supervisor) -> int:
+    """Start the demo's upstream; answer its port."""
+    port = _sandbox_port(installation.state_dir)
+    supervisor.start(Service(name="sandbox", command=[sys.executable, "-m", "sandbox", "--port", str(port)]))
+    supervisor.wait_until(
+        lambda: _answers(port, "/healthz"), what="The sandbox vendor", patience_s=READY_PATIENCE_S
+    )
+    return port
+
+
+def _services(installation: Installation) -> list[Service]:
     python = sys.executable
     # Its warning that it runs as root is about pickled messages, which are not accepted.
     celery = [python, "-W", "ignore:::celery.platforms", "-m", "celery", "-A", "routerproject", "--quiet"]
     return [
-        Service(name="sandbox", command=[python, "-m", "sandbox", "--port", str(sandbox_port)]),
         Service(
             name="web",
             command=[
