@@ -104,15 +104,11 @@ class SnapshotLoader:
     def _read_version(self, version: PolicyVersion) -> None:
         try:
             document = load(version.document)
-        except DocumentError as error:
+        except DocumentError:
             last_good = self._versions.get(version.policy_id)
             kept = f"version {last_good.number} stays" if last_good else "it is not served"
             logger.exception(
-                "Version %d of policy %s cannot be read (%s): %s.",
-                version.number,
-                version.policy,
-                error,
-                kept,
+                "Version %d of policy %s cannot be read; %s.", version.number, version.policy, kept
             )
         else:
             self._versions[version.policy_id] = _ReadVersion(
