@@ -6,7 +6,7 @@ from policies_app.routing.codes import DropReason, RefusalCode
 from policies_app.routing.compilation import CompiledPolicy, CompiledRule, CompiledStep
 from policies_app.routing.explain import explain_drop
 from policies_app.routing.money import bound_nanos
-from policies_app.routing.trace import RulesLookedAt, first_failure
+from policies_app.routing.trace import RulesLookedAt
 from policies_app.routing.types import (
     BudgetPressure,
     Candidate,
@@ -99,13 +99,17 @@ def _killed_subject(policy: str, facts: Facts, killed: KilledTargets) -> str:
 def _first_match(
     document: CompiledPolicy, facts: Facts, situation: Situation, now: datetime
 ) -> tuple[int, CompiledRule | None]:
-    """How many rules were looked at, and the first that matched. The loop is the hot path of long policies."""
-    killed_rules = situation.killed.rules
+    """How many rules were looked at, and the first that matched.
+
+    This is the hot path of long policies: a call for each rule would double its time, so the conditions are walked here.
+    """
     for position, rule in enumerate(document.rules, start=1):
-        if killed_rules and (document.name, rule.name) in killed_rules:
-            continue
-        if first_failure(rule, facts, situation, now) is None:
-            return position, rule
+        for condition in rule.conditions:
+            if not condition.holds(facts, situation, now):
+                break
+        else:
+            if (document.name, rule.name) not in situation.killed.rules:
+                return position, rule
     return len(document.rules), None
 
 

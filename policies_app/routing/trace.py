@@ -44,7 +44,7 @@ class RulesLookedAt(Sequence[RuleTrace]):
             return RuleTrace(
                 rule=rule.name, matched=False, failed=KILLED, actual="a kill switch stops this rule"
             )
-        failed = first_failure(rule, self.facts, self.situation, self.now)
+        failed = _first_failure(rule, self.facts, self.situation, self.now)
         if failed is None:
             return self._match(rule)
         return RuleTrace(
@@ -64,7 +64,7 @@ class RulesLookedAt(Sequence[RuleTrace]):
         )
 
 
-def first_failure(rule: CompiledRule, facts: Facts, situation: Situation, now: datetime) -> Condition | None:
+def _first_failure(rule: CompiledRule, facts: Facts, situation: Situation, now: datetime) -> Condition | None:
     """The first condition of `rule` that does not hold, None when all do."""
     for condition in rule.conditions:
         if not condition.holds(facts, situation, now):
