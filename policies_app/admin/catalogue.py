@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.validators import RegexValidator
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -81,6 +82,7 @@ class ProviderAdmin(NeverDeleted, AuditedAdmin):
     search_fields = ("name", "base_url")
     ordering = ("name",)
     inlines = (CredentialInline,)
+    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     fieldsets = (
         (None, {"fields": ("name", "wire_format", "base_url", "allow_private_network", "enabled")}),
         (
@@ -195,8 +197,8 @@ class FleetModelAdmin(NeverDeleted, AuditedAdmin):
     actions_detail = ("add_price",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
-        models: QuerySet[Model] = super().get_queryset(request)
-        return models.prefetch_related("prices")
+        fleet: QuerySet[Model] = super().get_queryset(request)
+        return fleet.prefetch_related("prices")
 
     @display(description="Tier", ordering="tier", label=_TIER_COLOURS)
     def shown_tier(self, model: Model) -> str:
