@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
@@ -28,6 +29,9 @@ from dispatch_app.snapshot.holder import SnapshotHolder  # noqa: E402
 from policies_app.sealing import secret_key_from_text  # noqa: E402
 
 DATABASE_ANSWERS_S = 2
+
+# WhiteNoise hands out its files by synchronous iterators, which Django then reads in a thread: they are small.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 # Serving starts without a snapshot after this time; until one comes, every request is answered 503.
 FIRST_SNAPSHOT_S = 3.0
 
