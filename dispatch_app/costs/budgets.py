@@ -12,7 +12,8 @@ from policies_app.models import Budget, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
 from policies_app.routing.periods import period_start
 
-BALANCES_SHOWN = 100
+BALANCES_READ = 100
+USERS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,33 @@ def month_budgets(*, at: Mapping[int, datetime]) -> dict[int, BudgetUse]:
     return {use.budget.tenant_id: use for use in sorted(uses, key=lambda use: use.used_pct)}
 
 
-def budgets_of(tenant: Tenant, *, at: datetime) -> list[BudgetUse]:
-    """All budgets of a tenant in their periods around `at`; of those that apply to each user, the most used ones."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLine:
+    """One budget with its use: a single one, or that of the end users who used most of theirs."""
+
+    budget: Budget
+    uses: tuple[BudgetUse, ...]
+    is_for_each_user: bool
+    has_more: bool
+
+
+def budgets_of(tenant: Tenant, *, at: datetime) -> list[BudgetLine]:
+    """All budgets of a tenant in their periods around `at`."""
     budgets = Budget.objects.filter(tenant=tenant, enabled=True).select_related(
         "tenant", "api_key__tenant", "policy"
     )
-    return _uses({budget: _period_start(budget, at=at) for budget in budgets.order_by("pk")})
+    starts = {budget: _period_start(budget, at=at) for budget in budgets.order_by("pk")}
+    balances = _balances(starts)
+    return [_line(budget, _uses_of(budget, start, balances)) for budget, start in starts.items()]
+
+
+def _line(budget: Budget, uses: list[BudgetUse]) -> BudgetLine:
+    return BudgetLine(
+        budget=budget,
+        uses=tuple(uses[:USERS_SHOWN]),
+        is_for_each_user=applies_to_each_user(budget),
+        has_more=len(uses) > USERS_SHOWN,
+    )
 
 
 def _period_start(budget: Budget, *, at: datetime) -> datetime:
@@ -98,7 +120,7 @@ def _balances(starts: Mapping[Budget, datetime]) -> dict[int, list[BudgetBalance
     # Whole budgets first, so that a crowd of end users cannot hide them.
     rows = BudgetBalance.objects.filter(periods).annotate(is_whole=Q(subject=""))
     by_budget: dict[int, list[BudgetBalance]] = {}
-    for balance in rows.order_by("-is_whole", "-settled_nanos", "pk")[: BALANCES_SHOWN + len(starts)]:
+    for balance in rows.order_by("-is_whole", "-settled_nanos", "pk")[: BALANCES_READ + len(starts)]:
         by_budget.setdefault(balance.budget_id, []).append(balance)
     return by_budget
 

@@ -11,7 +11,7 @@ SERIES_SHOWN = 6
 HEIGHT = 1_000
 COLUMN = 100
 BAR = 72
-_NICE_STEPS = (1, 2, 5, 10)
+_NICE_TENTHS = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 _GRID_LINES = 4
 
 
@@ -137,14 +137,12 @@ def _bar(place: int, day: date, stack: Mapping[int, int], series: Sequence[Serie
 
 
 def _round_up(nanos: int) -> int:
-    """The least amount of the form 1, 2 or 5 times a power of ten, times four, that is not below `nanos`."""
+    """The least round amount that is not below `nanos` and that the grid divides into round amounts."""
     if nanos <= 0:
         return 0
-    step = nanos / _GRID_LINES
-    magnitude = int(10 ** max(math.floor(math.log10(step)), 0))
-    return _GRID_LINES * next(
-        nice * magnitude for nice in _NICE_STEPS if nice * magnitude * _GRID_LINES >= nanos
-    )
+    magnitude = int(10 ** max(math.floor(math.log10(nanos / _GRID_LINES)), 0))
+    tops = (_GRID_LINES * tenths * magnitude // 10 for tenths in _NICE_TENTHS)
+    return next(top for top in tops if top >= nanos)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

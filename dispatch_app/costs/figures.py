@@ -1,7 +1,7 @@
 """What the rollups say, as plain values. Amounts are nano-dollars. Nothing here reads the log."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
 
@@ -15,16 +15,24 @@ FAILURES = (DispatchStatus.FAILED, DispatchStatus.EXPIRED)
 
 Dimension = Literal["task", "policy_id", "model_id", "end_user"]
 
+_INPUT = ("input_tokens", "cached_input_tokens", "cache_write_tokens")
+_OUTPUT = ("output_tokens", "reasoning_tokens")
+
+
+def _sum(*columns: str, **options: Any) -> Any:
+    first, *others = [Sum(column, default=0, **options) for column in columns]
+    return sum(others, first)
+
+
+# Their names must not be those of columns.
 _SUMS = {
-    "cost_nanos": Sum("cost_nanos", default=0),
-    "baseline_nanos": Sum("baseline_cost_nanos", default=0),
-    "dispatches": Sum("dispatches", default=0),
-    "failures": Sum("dispatches", filter=Q(outcome__in=FAILURES), default=0),
-    "refusals": Sum("dispatches", filter=Q(outcome=DispatchStatus.REFUSED), default=0),
-    "input_tokens": Sum("input_tokens", default=0)
-    + Sum("cached_input_tokens", default=0)
-    + Sum("cache_write_tokens", default=0),
-    "output_tokens": Sum("output_tokens", default=0) + Sum("reasoning_tokens", default=0),
+    "sum_cost_nanos": _sum("cost_nanos"),
+    "sum_baseline_nanos": _sum("baseline_cost_nanos"),
+    "sum_dispatches": _sum("dispatches"),
+    "sum_failures": _sum("dispatches", filter=Q(outcome__in=FAILURES)),
+    "sum_refusals": _sum("dispatches", filter=Q(outcome=DispatchStatus.REFUSED)),
+    "sum_input_tokens": _sum(*_INPUT),
+    "sum_output_tokens": _sum(*_OUTPUT),
 }
 
 
@@ -41,10 +49,14 @@ class Sums:
     output_tokens: int = 0
 
     def __add__(self, other: "Sums") -> "Sums":
-        return Sums(**{name: getattr(self, name) + getattr(other, name) for name in _SUMS})
+        return Sums(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        )
 
     def __sub__(self, other: "Sums") -> "Sums":
-        return Sums(**{name: getattr(self, name) - getattr(other, name) for name in _SUMS})
+        return Sums(
+            **{field.name: getattr(self, field.name) - getattr(other, field.name) for field in fields(self)}
+        )
 
     @property
     def average_nanos(self) -> int | None:
@@ -116,12 +128,14 @@ def sums_by(
     rows: "QuerySet[RollupMonth]", dimension: Dimension, *, most: int | None = None
 ) -> dict[str | int, Sums]:
     """Sums by task, policy, model or user, dearest first, and only the first `most` of them."""
-    groups = rows.values(dimension).annotate(**_SUMS).order_by("-cost_nanos", "-dispatches", dimension)
+    groups = (
+        rows.values(dimension).annotate(**_SUMS).order_by("-sum_cost_nanos", "-sum_dispatches", dimension)
+    )
     return _sums_by_key(groups[:most], dimension)
 
 
 def _sums_by_key(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Any, Sums]:
-    return {row[key]: Sums(**{name: row[name] for name in _SUMS}) for row in rows}
+    return {row[key]: Sums(**{name.removeprefix("sum_"): row[name] for name in _SUMS}) for row in rows}
 
 
 def total(groups: Iterable[Sums]) -> Sums:

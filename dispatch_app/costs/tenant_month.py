@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dispatch_app.costs import figures
-from dispatch_app.costs.budgets import BudgetUse, budgets_of
+from dispatch_app.costs.budgets import BudgetLine, budgets_of
 from dispatch_app.costs.charts import DayChart, day_chart
 from dispatch_app.costs.figures import Savings, Sums
 from dispatch_app.costs.latency import percentile_ms
@@ -47,9 +47,10 @@ class TenantMonth:
     savings: Savings | None
     median_ms: int | None
     p95_ms: int | None
-    budgets: tuple[BudgetUse, ...]
+    budgets: tuple[BudgetLine, ...]
     chart: DayChart
     breakdowns: tuple[Breakdown, ...]
+    by_user: Breakdown
 
 
 def read_tenant_month(*, tenant: Tenant, month: Month, now: datetime) -> TenantMonth:
@@ -72,8 +73,8 @@ def read_tenant_month(*, tenant: Tenant, month: Month, now: datetime) -> TenantM
             _by_model(by_model, models, chart, sums),
             _by_policy(by_policy, sums),
             _by_text("task", "Task", figures.sums_by(rows, "task"), sums),
-            _by_user(figures.sums_by(rows, "end_user", most=USERS_SHOWN), sums),
         ),
+        by_user=_by_user(figures.sums_by(rows, "end_user", most=USERS_SHOWN), sums),
     )
 
 
