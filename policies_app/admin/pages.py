@@ -3,9 +3,14 @@
 from typing import Any
 
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What the form on the page was sent with; None when the page is only opened."""
+    return request.POST if request.method == "POST" else None
 
 
 def render_page(

@@ -25,7 +25,7 @@ from policies_app.admin.access import NeverDeleted, ReadOnlyAdmin
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import show_usd
 from policies_app.admin.ordering import OrderedForm, OrderedFormSet
-from policies_app.admin.pages import render_page
+from policies_app.admin.pages import posted, render_page
 from policies_app.admin.receipts import receipt_in_words
 from policies_app.admin.wording import conditions_of, draft_state, route_of
 from policies_app.models import Policy, PolicyVersion, Rule
@@ -166,8 +166,8 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what would change and what is wrong, ask for a note, then make the draft live."""
         policy = get_object_or_404(self.get_queryset(request), pk=object_id)
-        form = NoteForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
+        form = NoteForm(posted(request))
+        if form.is_valid():
             try:
                 version = publish_policy(
                     policy=policy, author_name=author_of(request), note=form.cleaned_data["note"]
@@ -191,7 +191,7 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     def roll_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose a version, see what going back to it changes, then publish it again."""
         policy = get_object_or_404(self.get_queryset(request), pk=object_id)
-        form = RollBackForm(request.POST or request.GET or None, policy=policy)
+        form = RollBackForm(posted(request) or request.GET or None, policy=policy)
         chosen = form.cleaned_data["to"] if form.is_bound and form.is_valid() else None
         if request.method == "POST" and chosen:
             try:
@@ -242,8 +242,8 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     )
     def import_yaml(self, request: HttpRequest) -> HttpResponse:
         """Take a policy from its YAML as a draft."""
-        form = ImportForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
+        form = ImportForm(posted(request))
+        if form.is_valid():
             try:
                 policy = import_policy(text=form.cleaned_data["text"], author_name=author_of(request))
             except ServiceError as error:
