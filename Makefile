@@ -76,7 +76,7 @@ $(VENV)/bin/python:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Signalbox needs Python 3.11 or newer as python3." >&2; exit 1; }
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; \
 	  else echo "python3 has no venv module. Install it first: sudo apt install python3-venv" >&2; exit 1; fi; }
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
