@@ -15,12 +15,11 @@ from policies_app.routing.types import Candidate, Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetKey:
-    """One budget in one period, as it applies to a request. `granted_nanos` is None for a soft budget."""
+    """One budget in one period, as it applies to a request."""
 
     budget_id: int
     subject: str
     period_start: datetime
-    granted_nanos: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

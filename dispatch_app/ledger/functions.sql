@@ -29,7 +29,7 @@ $$;
 
 -- Admits attempts: reserves each one's worst case on every budget that applies, all or nothing, in the order of the batch.
 --
--- budgets: [{budget_id, subject, period_start, granted_nanos}, …], each once.
+-- budgets: [{budget_id, subject, period_start}, …], each once.
 -- attempts: [{"dispatch": {columns}, "attempt": {columns}, "is_first": bool, "slots": [index into budgets, from 1]}, …].
 -- in_doubt: the batch was sent before and its commit is not known. A known attempt answers its earlier verdict.
 --
@@ -53,10 +53,12 @@ BEGIN
     -- Held to the commit; an edit of a kill switch takes it alone (see close_kill_gate).
     PERFORM pg_advisory_xact_lock_shared(hashtext('signalbox.kill_gate'));
 
-    -- A balance comes into being with the first reservation of its period.
+    -- A balance comes into being with the first reservation of its period, with the limit of that moment: the lock
+    -- makes this wait for an edit of the budget that is being committed.
     INSERT INTO budget_balance (budget_id, subject, period_start, granted_nanos)
-    SELECT wanted.budget_id, wanted.subject, wanted.period_start, wanted.granted_nanos
-      FROM jsonb_to_recordset(budgets) AS wanted (budget_id bigint, subject text, period_start timestamptz, granted_nanos bigint)
+    SELECT wanted.budget_id, wanted.subject, wanted.period_start,
+           CASE WHEN budget.action <> 'alert' THEN budget.limit_nanos END
+      FROM jsonb_to_recordset(budgets) AS wanted (budget_id bigint, subject text, period_start timestamptz)
       JOIN policies_app_budget AS budget ON budget.id = wanted.budget_id
      WHERE NOT EXISTS (
                SELECT FROM budget_balance AS balance
@@ -64,6 +66,7 @@ BEGIN
                   AND balance.subject = wanted.subject
                   AND balance.period_start = wanted.period_start)
      ORDER BY wanted.budget_id, wanted.subject, wanted.period_start
+       FOR SHARE OF budget
         ON CONFLICT DO NOTHING;
 
     SELECT coalesce(array_agg(balance.id ORDER BY wanted.slot), '{}')

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from dispatch_app.execution.ports import BudgetKey
 from dispatch_app.snapshot.budget_usage import UsageKey
 from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, Snapshot
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope
+from policies_app.routing.codes import BudgetPeriod, BudgetScope, KillScope
 from policies_app.routing.periods import period_end, period_start
 from policies_app.routing.types import BudgetPressure, KilledTargets, Situation
 
@@ -33,7 +33,6 @@ def budget_keys(
             budget_id=budget.id,
             subject=subject,
             period_start=running_period_start(zone, budget.period, now),
-            granted_nanos=None if budget.action is BudgetAction.ALERT else budget.limit_nanos,
         )
         for budget, subject in _applying(key, end_user, policy_id)
     )

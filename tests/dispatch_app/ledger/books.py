@@ -32,13 +32,7 @@ def make_budget(
 
 
 def key_of(budget: Budget, *, subject: str = "") -> BudgetKey:
-    is_soft = budget.action == BudgetAction.ALERT
-    return BudgetKey(
-        budget_id=budget.pk,
-        subject=subject,
-        period_start=PERIOD_START,
-        granted_nanos=None if is_soft else budget.limit_nanos,
-    )
+    return BudgetKey(budget_id=budget.pk, subject=subject, period_start=PERIOD_START)
 
 
 def a_dispatch(**changes: Any) -> DispatchRecord:

@@ -92,7 +92,6 @@ def test_a_period_begins_in_the_tenants_time_zone():
     (key,) = budget_keys(key=key_with(budget(1)), end_user="", policy_id=None, now=NOW)
 
     assert key.period_start == BERLIN_MIDNIGHT
-    assert key.granted_nanos == 1_000
 
 
 def test_the_next_period_begins_on_time_though_the_last_one_is_remembered():
@@ -114,14 +113,6 @@ def test_two_tenants_in_two_zones_do_not_share_their_day():
     }
 
     assert len(starts) == 2
-
-
-def test_an_alerting_budget_is_soft():
-    (key,) = budget_keys(
-        key=key_with(budget(1, action=BudgetAction.ALERT)), end_user="", policy_id=None, now=NOW
-    )
-
-    assert key.granted_nanos is None
 
 
 def test_pressure_is_what_is_known_of_the_running_period():
