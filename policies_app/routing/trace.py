@@ -3,7 +3,7 @@
 Conditions are pure, so the trace is not recorded while deciding: it is worked out again for the rules that are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import overload
@@ -38,6 +38,9 @@ class RulesLookedAt(Sequence[RuleTrace]):
         if isinstance(index, slice):
             return tuple(self._trace(rule) for rule in self.rules[: self.length][index])
         return self._trace(self.rules[range(self.length)[index]])
+
+    def __iter__(self) -> Iterator[RuleTrace]:
+        return map(self._trace, self.rules[: self.length])
 
     def _trace(self, rule: CompiledRule) -> RuleTrace:
         if (self.policy, rule.name) in self.situation.killed.rules:

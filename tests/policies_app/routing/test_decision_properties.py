@@ -1,0 +1,273 @@
+"""What holds for every policy, fleet, request and situation."""
+
+from dataclasses import replace
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from policies_app.routing.choose import choose
+from policies_app.routing.codes import BudgetAction, Tier
+from policies_app.routing.compilation import compile_policy
+from policies_app.routing.document import (
+    PolicyDocument,
+    RuleDocument,
+    canonical_json,
+    content_hash,
+    dump,
+    load,
+)
+from policies_app.routing.explain import explain, explain_rule
+from policies_app.routing.money import cost_nanos
+from policies_app.routing.types import Catalogue, Decision, Facts, Situation, Usage
+from policies_app.routing.verify import verify, worst_case
+from tests.policies_app.routing.builders import NOW, a_budget
+from tests.policies_app.routing.strategies import catalogues, documents, facts, inserted_rules, situations
+
+# A case is a whole policy with a fleet; fifty of them for each promise keep the suite quick.
+quickly = settings(max_examples=50, deadline=None)
+
+
+def decide(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation, seed: int = 0
+) -> Decision:
+    compiled = compile_policy(document=document, version=1, catalogue=fleet)
+    return choose(document=compiled, facts=request, situation=situation, now=NOW, seed=seed)
+
+
+@quickly
+@given(documents(), catalogues, facts, situations, st.integers())
+def test_every_request_is_decided_once_and_the_same_way_again(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation, seed: int
+) -> None:
+    decision = decide(document, fleet, request, situation, seed)
+
+    assert (decision.plan is None) is not (decision.refusal is None)
+    assert decision.plan is None or decision.plan.candidates
+    assert decision == decide(document, fleet, request, situation, seed)
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_every_decision_can_be_told_in_words(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    decision = decide(document, fleet, request, situation)
+
+    assert explain(decision=decision).endswith(".")
+    assert all(explain_rule(seen) for seen in decision.trace)
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_the_trace_ends_with_the_rule_that_matched_and_with_no_other(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    decision = decide(document, fleet, request, situation)
+
+    assert [seen.rule for seen in decision.trace if seen.matched] == [decision.rule] * (
+        decision.rule is not None
+    )
+    assert all(bool(seen.failed) is not seen.matched for seen in decision.trace)
+    assert [seen.rule for seen in decision.trace] == [rule.name for rule in document.rules][
+        : len(decision.trace)
+    ]
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_each_step_that_can_be_reached_is_planned_or_dropped_exactly_once(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    decision = decide(document, fleet, request, situation)
+    assume(decision.rule is not None)
+
+    rule = next(rule for rule in document.rules if rule.name == decision.rule)
+    candidates = decision.plan.candidates if decision.plan else ()
+    seen = [candidate.model.name for candidate in candidates] + [drop.model for drop in decision.dropped]
+    stated = list(dict.fromkeys(step.model for step in rule.route.steps))
+    reachable = stated[:1] if rule.route.strategy == "single" else stated
+    assert sorted(seen) == sorted(reachable)
+    planned = [candidate.model.name for candidate in candidates]
+    assert planned == [name for name in reachable if name in planned]
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_nothing_that_a_switch_stops_is_ever_planned(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    decision = decide(document, fleet, request, situation)
+    killed = situation.killed
+
+    if decision.plan is None:
+        return
+    assert not killed.everything
+    assert request.tenant not in killed.tenants
+    assert request.api_key not in killed.api_keys
+    assert (request.tenant, request.end_user) not in killed.end_users
+    assert "auto" not in killed.policies
+    assert ("auto", decision.plan.rule) not in killed.rules
+    for candidate in decision.plan.candidates:
+        assert candidate.model.name not in killed.models
+        assert candidate.model.provider not in killed.providers
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_every_candidate_can_take_the_request_within_its_limits(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    plan = decide(document, fleet, request, situation).plan
+
+    for candidate in plan.candidates if plan else ():
+        model = candidate.model
+        assert model.enabled
+        assert request.needs <= model.capabilities
+        assert 1 <= candidate.output_tokens_limit <= model.max_output_tokens
+        assert request.input_tokens + candidate.output_tokens_limit <= model.context_window_tokens
+        assert request.output_tokens is None or candidate.output_tokens_limit <= max(1, request.output_tokens)
+
+
+@quickly
+@given(documents(), catalogues, facts, situations, st.data())
+def test_no_call_within_its_limits_costs_more_than_its_candidate_is_bound_to(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation, data: st.DataObject
+) -> None:
+    plan = decide(document, fleet, request, situation).plan
+    assume(plan is not None)
+    assert plan is not None
+    candidate = data.draw(st.sampled_from(plan.candidates))
+
+    most_input = request.input_tokens_bound + request.images * candidate.model.image_tokens_bound
+    most_output = request.choices * candidate.output_tokens_limit
+    fresh = data.draw(st.integers(0, most_input))
+    cached = data.draw(st.integers(0, most_input - fresh))
+    reasoning = data.draw(st.integers(0, most_output))
+    usage = Usage(
+        input_tokens=fresh,
+        cached_input_tokens=cached,
+        cache_write_tokens=most_input - fresh - cached,
+        output_tokens=most_output - reasoning,
+        reasoning_tokens=reasoning,
+    )
+
+    assert cost_nanos(usage=usage, price=candidate.price) <= candidate.bound_nanos
+
+
+@quickly
+@given(documents(), catalogues, st.tuples(facts, situations), inserted_rules, st.integers(0, 5))
+def test_a_rule_that_does_not_match_changes_nothing(
+    document: PolicyDocument,
+    fleet: Catalogue,
+    asked: tuple[Facts, Situation],
+    inserted: RuleDocument,
+    position: int,
+) -> None:
+    request, situation = asked
+    assume(not all(condition.holds(request, situation, NOW) for condition in inserted.conditions))
+    rules = list(document.rules)
+    rules.insert(position, inserted)
+
+    before = decide(document, fleet, request, situation)
+    after = decide(replace(document, rules=tuple(rules)), fleet, request, situation)
+
+    assert (after.rule, after.plan, after.refusal, after.dropped) == (
+        before.rule,
+        before.plan,
+        before.refusal,
+        before.dropped,
+    )
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_a_killed_rule_decides_like_a_rule_that_is_not_there(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    without = tuple(rule for rule in document.rules if ("auto", rule.name) not in situation.killed.rules)
+
+    killed = decide(document, fleet, request, situation)
+    removed = decide(replace(document, rules=without), fleet, request, situation)
+
+    assert (killed.plan, killed.refusal, killed.rule) == (removed.plan, removed.refusal, removed.rule)
+
+
+@quickly
+@given(documents(), catalogues, facts, situations, st.sampled_from(Tier))
+def test_one_more_capping_budget_never_lets_a_higher_tier_in(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation, cap: Tier
+) -> None:
+    # Rules that look at budgets may route elsewhere under pressure; the cap itself is what is asked about here.
+    rules = tuple(
+        replace(rule, conditions=tuple(stated for stated in rule.conditions if stated.kind != "budget_used"))
+        for rule in document.rules
+    )
+    document = replace(document, rules=rules)
+    budget = a_budget(action=BudgetAction.DOWNGRADE, used_nanos=100, downgrade_to_tier=cap)
+    pressed = replace(situation, budgets=(*situation.budgets, budget))
+
+    before = decide(document, fleet, request, situation).plan
+    after = decide(document, fleet, request, pressed).plan
+
+    if after is None:
+        return
+    assert before is not None
+    assert {candidate.model.name for candidate in after.candidates} <= {
+        candidate.model.name for candidate in before.candidates
+    }
+    assert all(candidate.model.tier.rank <= cap.rank for candidate in after.candidates)
+
+
+@quickly
+@given(documents())
+def test_a_document_is_the_same_after_a_round_trip(document: PolicyDocument) -> None:
+    assert load(dump(document)) == document
+    assert content_hash(load(dump(document))) == content_hash(document)
+
+
+@quickly
+@given(documents(), st.randoms(use_true_random=False))
+def test_the_order_of_keys_does_not_bear_on_the_hash(document: PolicyDocument, random: object) -> None:
+    assert canonical_json(load(_shuffled(dump(document), random))) == canonical_json(document)
+
+
+def _shuffled(value: object, random: object) -> object:
+    if isinstance(value, dict):
+        items = list(value.items())
+        random.shuffle(items)
+        return {key: _shuffled(item, random) for key, item in items}
+    return [_shuffled(item, random) for item in value] if isinstance(value, list) else value
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_a_rule_called_dead_never_matches(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    calm = replace(situation, killed=replace(situation.killed, rules=frozenset()))
+    findings = verify(document=document, catalogue=fleet, now=NOW)
+    dead = {
+        finding.rule
+        for finding in findings
+        if finding.code in ("dead_rule", "after_unconditional", "contradiction")
+    }
+
+    assert decide(document, fleet, request, calm).rule not in dead
+
+
+@quickly
+@given(documents(), catalogues, facts, situations)
+def test_no_plan_exceeds_the_worst_case_of_its_rule(
+    document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
+) -> None:
+    # The worst case is stated for one reply, and the text that it supposes fits the context.
+    request = replace(request, choices=1, images=0, input_tokens_bound=request.input_tokens)
+    plan = decide(document, fleet, request, situation).plan
+    assume(plan is not None)
+    assert plan is not None
+
+    rule = next(rule for rule in document.rules if rule.name == plan.rule)
+    worst = worst_case(rule=rule, catalogue=fleet, now=NOW)
+
+    dearest = max(candidate.bound_nanos for candidate in plan.candidates)
+    assert plan.max_attempts * dearest <= worst.cost_nanos
