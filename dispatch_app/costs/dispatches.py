@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from dispatch_app.costs.charts import TIME_LINE, Span, span, ticks_ms
+from dispatch_app.costs.names import key_label
 from dispatch_app.costs.reasons import Reason, read_reason
 from dispatch_app.models import Attempt, Dispatch
 from policies_app.models import Model, PolicyVersion, Price, Provider, Tenant
@@ -107,6 +108,7 @@ class DispatchStory:
     """One dispatch: what was decided and why, what happened, and what it cost."""
 
     dispatch: Dispatch
+    key_label: str
     reason: Reason
     attempts: tuple[AttemptLine, ...]
     ticks_ms: Sequence[int]
@@ -130,6 +132,7 @@ def read_story(dispatch: Dispatch) -> DispatchStory:
     baseline = dispatch.baseline_cost_nanos
     return DispatchStory(
         dispatch=dispatch,
+        key_label=key_label(dispatch.api_key_id),
         reason=read_reason(dispatch.reason, _document_of(dispatch)),
         attempts=tuple(_lines(attempts, length_ms)),
         ticks_ms=ticks_ms(length_ms),

@@ -23,3 +23,9 @@ def policy_names(ids: Collection[int]) -> Mapping[int, str]:
 def key_labels(tenant_id: int) -> Mapping[int, str]:
     """Labels of a tenant's API keys by id."""
     return dict(ApiKey.objects.filter(tenant_id=tenant_id).values_list("pk", "label"))
+
+
+def key_label(key_id: int) -> str:
+    """What one API key is called."""
+    label = ApiKey.objects.filter(pk=key_id).values_list("label", flat=True).first()
+    return f"Key {key_id}" if label is None else label

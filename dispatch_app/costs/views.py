@@ -116,7 +116,7 @@ def show_dispatches(request: HttpRequest, name: str) -> HttpResponse:
 @cost_page
 def show_dispatch(request: HttpRequest, dispatch_id: UUID) -> HttpResponse:
     """One dispatch: why it went where it went, its attempts, and what it cost."""
-    related = Dispatch.objects.select_related("tenant", "api_key", "policy", "model", "provider")
+    related = Dispatch.objects.select_related("tenant", "policy", "model")
     dispatch = get_object_or_404(related, pk=dispatch_id)
     zone = zone_of(dispatch.tenant)
     context = {
