@@ -172,6 +172,7 @@ UNFOLD = {
             "950": "oklch(27.7% .046 192.524)",
         },
     },
+    "DASHBOARD_CALLBACK": "routerproject.dashboard.overview",
     "COMMAND": {"search_models": ["policies_app.policy", "policies_app.rule", "policies_app.model"]},
     "SIDEBAR": {"command_search": True, "navigation": "routerproject.navigation.sidebar"},
 }

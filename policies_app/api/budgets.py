@@ -51,7 +51,7 @@ class BudgetSerializer(StrictModelSerializer):
 
     def _name_error(self, values: Mapping[str, Any]) -> dict[str, str]:
         others = Budget.objects.filter(tenant=values["tenant"], name=values["name"])
-        if others.exclude(pk=getattr(self.instance, "pk", None)).exists():
+        if others.exclude(pk=self.instance.pk if self.instance else 0).exists():
             return {"name": "This tenant already has a budget of that name."}
         return {}
 
