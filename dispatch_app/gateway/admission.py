@@ -15,6 +15,7 @@ from dispatch_app.snapshot.types import ServedKey, ServedPolicy, Snapshot
 from policies_app.routing.choose import choose
 from policies_app.routing.compilation import CompiledPolicy, direct_policy
 from policies_app.routing.explain import explain
+from policies_app.routing.trace import failed_kinds
 from policies_app.routing.types import Decision, Facts, RoutePlan
 
 
@@ -158,7 +159,7 @@ def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs) -> Facts:
 def _reason(decision: Decision, words: str) -> Mapping[str, object]:
     return {
         "words": words,
-        "failed": [trace.failed for trace in decision.trace if not trace.matched],
+        "failed": failed_kinds(decision.trace),
         "dropped": [
             {"model": drop.model, "reason": drop.reason, "detail": drop.detail} for drop in decision.dropped
         ],

@@ -42,6 +42,16 @@ class RulesLookedAt(Sequence[RuleTrace]):
     def __iter__(self) -> Iterator[RuleTrace]:
         return map(self._trace, self.rules[: self.length])
 
+    def failed_kinds(self) -> list[str]:
+        """What `RuleTrace.failed` says of each rule that was passed over, in order, without wording any."""
+        return [kind for rule in self.rules[: self.length] if (kind := self._failed_kind(rule))]
+
+    def _failed_kind(self, rule: CompiledRule) -> str:
+        if (self.policy, rule.name) in self.situation.killed.rules:
+            return KILLED
+        failed = _first_failure(rule, self.facts, self.situation, self.now)
+        return "" if failed is None else failed.kind
+
     def _trace(self, rule: CompiledRule) -> RuleTrace:
         if (self.policy, rule.name) in self.situation.killed.rules:
             return RuleTrace(
@@ -65,6 +75,13 @@ class RulesLookedAt(Sequence[RuleTrace]):
             expected=" and ".join([condition.expected() for condition in rule.conditions]),
             actual=", ".join([condition.actual(self.facts, self.situation) for condition in rule.conditions]),
         )
+
+
+def failed_kinds(trace: Sequence[RuleTrace]) -> list[str]:
+    """`RuleTrace.failed` of each rule that was passed over, in order: what the log of every dispatch keeps."""
+    if isinstance(trace, RulesLookedAt):
+        return trace.failed_kinds()
+    return [rule.failed for rule in trace if not rule.matched]
 
 
 def _first_failure(rule: CompiledRule, facts: Facts, situation: Situation, now: datetime) -> Condition | None:

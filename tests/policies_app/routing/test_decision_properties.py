@@ -18,6 +18,7 @@ from policies_app.routing.document import (
 )
 from policies_app.routing.explain import explain, explain_rule
 from policies_app.routing.money import cost_nanos
+from policies_app.routing.trace import failed_kinds
 from policies_app.routing.types import Catalogue, Decision, Facts, Situation, Usage
 from policies_app.routing.verify import verify, worst_case
 from tests.policies_app.routing.builders import NOW, a_budget
@@ -68,6 +69,7 @@ def test_the_trace_ends_with_the_rule_that_matched_and_with_no_other(
         decision.rule is not None
     )
     assert all(bool(seen.failed) is not seen.matched for seen in decision.trace)
+    assert failed_kinds(decision.trace) == [seen.failed for seen in decision.trace if not seen.matched]
     assert [seen.rule for seen in decision.trace] == [rule.name for rule in document.rules][
         : len(decision.trace)
     ]
