@@ -5,9 +5,10 @@ import django.core.validators
 import django.db.models.constraints
 import django.db.models.deletion
 import django.utils.timezone
+from django.db import migrations, models
+
 import policies_app.models.tenants
 import policies_app.routing.codes
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
