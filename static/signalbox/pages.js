@@ -47,10 +47,12 @@ function describe(row, heads) {
   return [title, list];
 }
 
+/** Puts the tip beside the column, on the side that has room. */
 function place(tip, day, chart) {
   const frame = chart.getBoundingClientRect();
   const column = day.querySelector(".hit").getBoundingClientRect();
-  const left = column.left - frame.left + column.width / 2 - tip.offsetWidth / 2;
-  tip.style.left = `${Math.max(0, Math.min(left, frame.width - tip.offsetWidth))}px`;
+  const right = column.right - frame.left + 8;
+  const left = column.left - frame.left - tip.offsetWidth - 8;
+  tip.style.left = `${right + tip.offsetWidth <= frame.width ? right : Math.max(0, left)}px`;
   tip.style.top = `${column.top - frame.top + 8}px`;
 }
