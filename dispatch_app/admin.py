@@ -25,7 +25,7 @@ _STATUS_COLOURS = {
     DispatchStatus.SUCCEEDED.value: "success",
     DispatchStatus.FAILED.value: "danger",
     DispatchStatus.REFUSED.value: "warning",
-    DispatchStatus.CLIENT_DISCONNECTED.value: "warning",
+    "client disconnected": "warning",
     DispatchStatus.EXPIRED.value: "danger",
 }
 _STATE_COLOURS = {
@@ -43,6 +43,7 @@ class LogAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     paginator = InfinitePaginator
     list_filter_submit = True
+    list_per_page = 50
     ordering = ("-created_at",)
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
@@ -125,8 +126,8 @@ class DispatchAdmin(LogAdmin):
         return redirect(reverse("costs:dispatch", args=(object_id,)))
 
     @display(description="Status", ordering="status", label=_STATUS_COLOURS)
-    def shown_status(self, dispatch: Dispatch) -> tuple[str, str]:
-        return dispatch.status, dispatch.status.replace("_", " ")
+    def shown_status(self, dispatch: Dispatch) -> str:
+        return dispatch.status.replace("_", " ")
 
     @admin.display(description="Why")
     def why(self, dispatch: Dispatch) -> str:
@@ -199,8 +200,8 @@ class AttemptAdmin(LogAdmin):
         )
 
     @display(description="State", ordering="state", label=_STATE_COLOURS)
-    def shown_state(self, attempt: Attempt) -> tuple[str, str]:
-        return attempt.state, attempt.state
+    def shown_state(self, attempt: Attempt) -> str:
+        return attempt.state
 
     @admin.display(description="Reserved", ordering="reserved_nanos")
     def reserved(self, attempt: Attempt) -> str:

@@ -20,7 +20,15 @@ _ACTION_COLOURS = {
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ("at", "author_name", "shown_action", "subject_type", "subject_name", "changes", "reason")
+    list_display = (
+        "at",
+        "author_name",
+        "shown_action",
+        "subject_type",
+        "subject_name",
+        "changed_fields",
+        "reason",
+    )
     list_filter = (("at", RangeDateTimeFilter), ("action", ChoicesDropdownFilter))
     list_filter_submit = True
     search_fields = ("author_name", "subject_type", "subject_name", "reason")
@@ -41,6 +49,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     @display(description="Action", ordering="action", label=_ACTION_COLOURS)
     def shown_action(self, entry: AuditEntry) -> tuple[str, str]:
         return entry.action, entry.get_action_display()
+
+    @admin.display(description="Fields")
+    def changed_fields(self, entry: AuditEntry) -> str:
+        """Which fields changed; a new row's are all of them, which says nothing."""
+        return ", ".join(entry.before) if entry.action == AuditAction.CHANGED and entry.before else "—"
 
     @admin.display(description="What changed")
     def changes(self, entry: AuditEntry) -> SafeString | str:

@@ -189,11 +189,11 @@ class KillSwitchAdmin(NeverDeleted, ModelAdmin):
             messages.success(request, f"Lifted: {switch}. {receipt_in_words()}")
         return redirect(reverse("admin:policies_app_killswitch_changelist"))
 
-    @display(description="State", label={"active": "danger", "over": "info"})
-    def state(self, switch: KillSwitch) -> tuple[str, str]:
+    @display(description="State", label={"active": "danger", "lifted": "info", "expired": "info"})
+    def state(self, switch: KillSwitch) -> str:
         if switch.is_active:
-            return "active", "Active"
-        return "over", "Lifted" if switch.lifted_at else "Expired"
+            return "active"
+        return "lifted" if switch.lifted_at else "expired"
 
     @admin.display(description="Stops")
     def subject(self, switch: KillSwitch) -> str:
