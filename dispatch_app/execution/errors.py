@@ -29,6 +29,8 @@ from typing import ClassVar
 from policies_app.routing.codes import FaultClass, RefusalCode
 from policies_app.routing.types import Usage
 
+DEFAULT_RETRY_AFTER_S = 1
+
 
 class ErrorCode(StrEnum):
     """Everything that a client of the data plane can be told."""
@@ -109,9 +111,12 @@ class UnreachableError(UpstreamError):
 
 class RateLimitedError(UpstreamError):
     fault = FaultClass.RATE_LIMITED
-    client_status = 429
-    client_code = ErrorCode.RATE_LIMIT_EXCEEDED
     is_billable = False
+
+    def as_dispatch_error(self) -> DispatchError:
+        """Always says when to come back, also where the vendor did not."""
+        retry_after_s = DEFAULT_RETRY_AFTER_S if self.retry_after_s is None else self.retry_after_s
+        return DispatchError(status=429, code=ErrorCode.RATE_LIMIT_EXCEEDED, retry_after_s=retry_after_s)
 
 
 class QuotaExhaustedError(UpstreamError):

@@ -324,4 +324,16 @@ def test_a_budget_that_is_used_up_refuses_for_good(vendor: SandboxServer, gatewa
 def test_the_control_plane_is_served_next_to_it(gateway: RunningGateway) -> None:
     assert gateway.get("/healthz").json() == {"status": "ok"}
     assert gateway.get("/readyz").json() == {"status": "ready", "missing": []}
+    assert httpx.head(f"{gateway.url}/healthz").status_code == 200
     assert httpx.get(f"{gateway.url}/admin/").status_code == 302
+
+
+def test_web_sockets_are_turned_away(gateway: RunningGateway) -> None:
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    for path in ("/v1/chat/completions", "/admin/"):
+        assert httpx.get(f"{gateway.url}{path}", headers=upgrade).status_code == 403

@@ -268,6 +268,15 @@ async def test_the_client_is_told_what_the_last_fault_means(
     assert case.ledger.outcome.error_code == code
 
 
+async def test_a_rate_limit_always_says_when_to_come_back() -> None:
+    case = scenario(RateLimitedError(wire_status=429))
+
+    with pytest.raises(DispatchError) as raised:
+        await case.dispatch([SMALL]).complete()
+
+    assert raised.value.retry_after_s == 1
+
+
 async def test_a_request_that_the_vendor_rejects_goes_nowhere_else() -> None:
     case = scenario(RequestRejectedError(wire_status=400))
 
