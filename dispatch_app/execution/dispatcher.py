@@ -4,12 +4,12 @@ Every attempt is begun in the ledger before a byte leaves and settled once, what
 dispatches take the same way; they differ only in how one attempt is performed.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Generic, TypeVar
 
+from dispatch_app.execution.attempt import PastAttempt, RunningAttempt
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
     ClientGoneError,
@@ -18,6 +18,7 @@ from dispatch_app.execution.errors import (
     ErrorCode,
     UpstreamError,
 )
+from dispatch_app.execution.forwarding import Forwarding
 from dispatch_app.execution.ports import (
     AttemptRecord,
     BeginVerdict,
@@ -36,13 +37,13 @@ from dispatch_app.execution.ports import (
 )
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.execution.settlement import Charge, charge_fault, charge_reply
-from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, RefusalCode
+from dispatch_app.execution.targets import Targets
+from policies_app.routing.codes import AttemptState, DispatchStatus, FaultClass, RefusalCode
 from policies_app.routing.money import cost_nanos
 from policies_app.routing.types import Candidate, Facts, Price, RoutePlan, Usage
 
 EXPIRY_MARGIN = timedelta(seconds=60)
 """How long after its deadline an unsettled attempt counts as lost."""
-CLIENT_STALL_S = 60.0
 
 ResultT = TypeVar("ResultT")
 
@@ -78,27 +79,6 @@ class _Performed(Generic[ResultT]):
     model: str
     wire_status: int
     first_byte_at: float
-
-
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """One attempt while it runs."""
-
-    record: AttemptRecord
-    candidate: Candidate
-    started_at: float
-    deadline_at: float
-    first_byte_at: float | None = None
-    received_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastAttempt:
-    """An attempt that is over."""
-
-    record: AttemptRecord
-    candidate: Candidate
-    settlement: Settlement
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +118,7 @@ class Dispatch:
         self.order = order
         self.progress = Progress()
         self._ports = ports
-        self._targets = _Targets(plan=order.plan)
+        self._targets = Targets(plan=order.plan)
         self._error: DispatchError | None = None
         self._first_byte_at: float | None = None
         self._last_usage = Usage()
@@ -159,13 +139,13 @@ class Dispatch:
         :raises DispatchError: if there was no good one, or the one that was being forwarded broke off.
         """
 
-        async def perform(attempt: _Attempt) -> _Performed[StreamTail]:
+        async def perform(attempt: RunningAttempt) -> _Performed[StreamTail]:
             return await self._stream_once(attempt, sink)
 
         self._sink = sink
         return await self._run(perform)
 
-    async def _run(self, perform: Callable[[_Attempt], Awaitable[_Performed[ResultT]]]) -> ResultT:
+    async def _run(self, perform: Callable[[RunningAttempt], Awaitable[_Performed[ResultT]]]) -> ResultT:
         while (candidate := self._next_candidate()) is not None:
             attempt = await self._begin(candidate)
             if attempt is None:
@@ -191,7 +171,7 @@ class Dispatch:
             return None
         return self._targets.take()
 
-    async def _begin(self, candidate: Candidate) -> _Attempt | None:
+    async def _begin(self, candidate: Candidate) -> RunningAttempt | None:
         """Have an attempt admitted; None if the ledger refused this candidate."""
         attempt = self._new_attempt(candidate)
         try:
@@ -208,7 +188,7 @@ class Dispatch:
         attempt.started_at = self._ports.clock.monotonic()
         return attempt
 
-    def _new_attempt(self, candidate: Candidate) -> _Attempt:
+    def _new_attempt(self, candidate: Candidate) -> RunningAttempt:
         clock = self._ports.clock
         now, started_at = clock.now(), clock.monotonic()
         deadline_at = self.order.deadline_at
@@ -226,7 +206,9 @@ class Dispatch:
             expires_at=now + timedelta(seconds=deadline_at - started_at) + EXPIRY_MARGIN,
             start_offset_ms=_milliseconds(started_at - self.order.received_at),
         )
-        return _Attempt(record=record, candidate=candidate, started_at=started_at, deadline_at=deadline_at)
+        return RunningAttempt(
+            record=record, candidate=candidate, started_at=started_at, deadline_at=deadline_at
+        )
 
     def _refuse(self, candidate: Candidate, verdict: BeginVerdict) -> None:
         """Note why a candidate was not admitted. A smaller one may still fit the budget, another escape the switch."""
@@ -236,7 +218,7 @@ class Dispatch:
         else:
             self._error = DispatchError.of_refusal(RefusalCode.KILLED)
 
-    async def _complete_once(self, attempt: _Attempt) -> _Performed[Reply]:
+    async def _complete_once(self, attempt: RunningAttempt) -> _Performed[Reply]:
         reply = await self._ports.upstream.complete(self._call(attempt))
         return _Performed(
             result=reply,
@@ -246,9 +228,9 @@ class Dispatch:
             first_byte_at=reply.first_byte_at,
         )
 
-    async def _stream_once(self, attempt: _Attempt, sink: Sink) -> _Performed[StreamTail]:
+    async def _stream_once(self, attempt: RunningAttempt, sink: Sink) -> _Performed[StreamTail]:
         """Forward parts as they come, from the moment that every choice is finished keep them for the tail."""
-        forwarding = _Forwarding(
+        forwarding = Forwarding(
             attempt=attempt, sink=sink, clock=self._ports.clock, choices=self.order.request.choices
         )
         try:
@@ -269,12 +251,12 @@ class Dispatch:
             first_byte_at=attempt.first_byte_at or self._ports.clock.monotonic(),
         )
 
-    def _call(self, attempt: _Attempt) -> UpstreamCall:
+    def _call(self, attempt: RunningAttempt) -> UpstreamCall:
         return UpstreamCall(
             request=self.order.request, candidate=attempt.candidate, deadline_at=attempt.deadline_at
         )
 
-    async def _settle_success(self, attempt: _Attempt, performed: _Performed[ResultT]) -> None:
+    async def _settle_success(self, attempt: RunningAttempt, performed: _Performed[ResultT]) -> None:
         charge = charge_reply(usage=performed.usage, candidate=attempt.candidate, facts=self.order.facts)
         attempt.first_byte_at = performed.first_byte_at
         self._first_byte_at = performed.first_byte_at
@@ -288,7 +270,7 @@ class Dispatch:
             model=performed.model,
         )
 
-    async def _settle_fault(self, attempt: _Attempt, error: UpstreamError) -> None:
+    async def _settle_fault(self, attempt: RunningAttempt, error: UpstreamError) -> None:
         """Charge a failed attempt, and end the dispatch with it unless there is somewhere to go on."""
         received_bytes = None if self.order.request.may_think else attempt.received_bytes
         charge = charge_fault(
@@ -303,7 +285,7 @@ class Dispatch:
             fault=error.fault,
         )
 
-    def _goes_on(self, attempt: _Attempt, error: UpstreamError) -> bool:
+    def _goes_on(self, attempt: RunningAttempt, error: UpstreamError) -> bool:
         if (
             self._is_committed
             or not error.fails_over
@@ -321,7 +303,7 @@ class Dispatch:
 
     async def _settle(
         self,
-        attempt: _Attempt,
+        attempt: RunningAttempt,
         *,
         charge: Charge,
         status: DispatchStatus | None,
@@ -419,101 +401,6 @@ class Dispatch:
         if self.order.baseline is None:
             return None
         return cost_nanos(usage=self._last_usage, price=self.order.baseline)
-
-
-class _Targets:
-    """The candidates still to be asked: in order, each once, and once more at most for a retry."""
-
-    def __init__(self, *, plan: RoutePlan) -> None:
-        self._waiting = list(reversed(plan.candidates))
-        self._bound_forbidden: int | None = None
-        self._retried: set[str] = set()
-        self.role = AttemptRole.PRIMARY
-        self._next_role = AttemptRole.PRIMARY
-
-    @property
-    def has_more(self) -> bool:
-        return any(self._fits(candidate) for candidate in self._waiting)
-
-    def take(self) -> Candidate | None:
-        """The next candidate, None if there is none left."""
-        while self._waiting:
-            candidate = self._waiting.pop()
-            if self._fits(candidate):
-                self.role, self._next_role = self._next_role, AttemptRole.FALLBACK
-                return candidate
-        return None
-
-    def forbid_bounds_from(self, bound_nanos: int) -> None:
-        """Leave out candidates that reserve as much as one that a budget could not cover."""
-        self._bound_forbidden = bound_nanos
-
-    def retry(self, candidate: Candidate, *, budget: RetryBudget, now: float) -> bool:
-        """Put a candidate back in front, unless it had its retry or the process has had too many."""
-        if candidate.model.name in self._retried or not budget.spend(now=now):
-            return False
-        self._retried.add(candidate.model.name)
-        self._waiting.append(candidate)
-        self._next_role = AttemptRole.RETRY
-        return True
-
-    def _fits(self, candidate: Candidate) -> bool:
-        return self._bound_forbidden is None or candidate.bound_nanos < self._bound_forbidden
-
-
-class _Forwarding:
-    """Hands the parts of one attempt to the client, and stops when the client is gone.
-
-    As a context it cuts whatever is awaited the moment that the client hangs up.
-    """
-
-    def __init__(self, *, attempt: _Attempt, sink: Sink, clock: Clock, choices: int) -> None:
-        self._attempt = attempt
-        self._sink = sink
-        self._clock = clock
-        self._unfinished = choices
-        self._cut = asyncio.timeout(None)
-        self.held_back: list[StreamPart] = []
-        self.has_forwarded = False
-        self.usage: Usage | None = None
-        self.model = ""
-
-    async def __aenter__(self) -> None:
-        await self._cut.__aenter__()
-        self._sink.on_abandoned(self._leave)
-
-    async def __aexit__(self, *raised: object) -> None:
-        self._sink.on_abandoned(None)
-        try:
-            await self._cut.__aexit__(*raised)  # type: ignore[arg-type] # passed on as they came
-        except TimeoutError as error:
-            raise ClientGoneError(wire_status=200, usage=self.usage) from error
-
-    async def take(self, part: StreamPart) -> None:
-        """Note what a part says of the attempt; forward it, or hold it back if it is among the last."""
-        if self._attempt.first_byte_at is None:
-            self._attempt.first_byte_at = self._clock.monotonic()
-        self._attempt.received_bytes += part.text_bytes
-        self.usage = part.usage or self.usage
-        self.model = part.model or self.model
-        self._unfinished -= part.finished_choices
-        if self._unfinished > 0:
-            await self._forward(part)
-        elif part.choices:
-            self.held_back.append(part)
-
-    async def _forward(self, part: StreamPart) -> None:
-        self.has_forwarded = True
-        if self._sink.offer(part):
-            return
-        self._cut.reschedule(self._clock.monotonic() + CLIENT_STALL_S)
-        await self._sink.put(part)
-        if not self._sink.is_abandoned:
-            self._cut.reschedule(None)
-
-    def _leave(self) -> None:
-        if not self._cut.expired():
-            self._cut.reschedule(self._clock.monotonic())
 
 
 def _status_of(error: UpstreamError) -> DispatchStatus:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dispatch_app.execution.dispatcher import Dispatch, PastAttempt
+from dispatch_app.execution.attempt import PastAttempt
+from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.gateway.exchange import Exchange
 from dispatch_app.gateway.headers import usd
 from policies_app.routing.types import Candidate, Decision

@@ -573,7 +573,7 @@ async def test_a_client_that_hangs_up_while_it_is_behind_is_noticed() -> None:
 
 
 async def test_a_client_that_stalls_for_too_long_counts_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dispatch_app.execution.dispatcher.CLIENT_STALL_S", 0.02)
+    monkeypatch.setattr("dispatch_app.execution.forwarding.CLIENT_STALL_S", 0.02)
     case = scenario(scenes=[[delta("a"), delta("b"), finish()]])
 
     with pytest.raises(DispatchError):
