@@ -43,7 +43,6 @@ ROOT = Path(__file__).resolve().parent.parent
 START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 30.0
 VENDOR_SECRET = "vendor-secret-1234"
-LEDGER_TABLES = "dispatch, attempt, budget_balance, rollup_delta"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -190,22 +189,14 @@ def gateway_of_session(django_db_setup: None, django_db_blocker: Any) -> Iterato
 
 
 @pytest.fixture
-def empty_ledger(transactional_db: None) -> Iterator[None]:
-    """The log and the balances are emptied after the test; Django only knows its own tables."""
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {LEDGER_TABLES}")
-
-
-@pytest.fixture
-def gateway(empty_ledger: None, gateway_of_session: RunningGateway) -> Iterator[RunningGateway]:
+def gateway(transactional_db: None, gateway_of_session: RunningGateway) -> Iterator[RunningGateway]:
     """A web process on the test database, shared by the session's tests."""
     yield gateway_of_session
     gateway_of_session.close_clients()
 
 
 @pytest.fixture
-def start_gateways(empty_ledger: None) -> Iterator[Callable[..., Sequence[RunningGateway]]]:
+def start_gateways(transactional_db: None) -> Iterator[Callable[..., Sequence[RunningGateway]]]:
     """Start so many web processes of the test's own: `start_gateways(2)`, environment variables by keyword."""
     started: list[RunningGateway] = []
 

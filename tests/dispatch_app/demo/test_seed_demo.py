@@ -19,16 +19,6 @@ from sandbox import fleet as vendor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LEDGER_TABLES = "dispatch, attempt, budget_balance, rollup_delta"
-
-
-@pytest.fixture(autouse=True)
-def _emptied_ledger(transactional_db):
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {LEDGER_TABLES}")
-
-
 @pytest.fixture
 def seed(tmp_path):
     output = tmp_path / "demo.json"

@@ -10,8 +10,6 @@ from dispatch_app.ledger.ledger import PostgresLedger
 from dispatch_app.snapshot.budget_usage import BudgetUsage
 from tests.dispatch_app.ledger.books import Books
 
-LEDGER_TABLES = "dispatch, attempt, budget_balance, rollup_delta"
-
 
 @pytest_asyncio.fixture(autouse=True)
 async def close_connections_of_threads() -> AsyncIterator[None]:
@@ -21,14 +19,11 @@ async def close_connections_of_threads() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def conninfo(transactional_db: None) -> Iterator[str]:
-    """Where the test database is, for connections of its own; its ledger is emptied afterwards."""
+def conninfo(transactional_db: None) -> str:
+    """Where the test database is, for connections of its own."""
     parameters = connection.get_connection_params()
     names = {"dbname", "user", "password", "host", "port"}
-    yield psycopg.conninfo.make_conninfo(**{name: parameters[name] for name in names & set(parameters)})
-    with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {LEDGER_TABLES}")
-        cursor.execute("UPDATE ledger_sweep SET swept_until = '-infinity'")
+    return psycopg.conninfo.make_conninfo(**{name: parameters[name] for name in names & set(parameters)})
 
 
 @pytest.fixture
