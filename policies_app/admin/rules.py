@@ -91,7 +91,6 @@ class RuleAdmin(AuditedAdmin):
         "position",
         "conditions",
         "route",
-        "strategy",
         "shown_default",
         "enabled",
     )
