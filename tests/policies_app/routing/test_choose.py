@@ -318,7 +318,9 @@ def test_a_rule_without_a_candidate_refuses_with_what_stood_in_the_way(
         (None, 40, {}, 40),
         (5_000, None, {}, 1_000),  # never above the model's
         (None, None, {"context_window_tokens": 160}, 60),  # what the context leaves
+        (60, None, {"context_window_tokens": 160}, 60),  # input and output fill it exactly
         (0, None, {}, 1),  # a senseless limit never stops the core
+        (-5, None, {}, 1),
     ],
 )
 def test_the_output_limit_is_the_least_of_all_limits(

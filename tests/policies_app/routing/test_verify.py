@@ -157,6 +157,7 @@ def test_a_rule_behind_a_wider_one_is_dead_and_before_it_is_not(wide: Any, narro
         (TaskIs(tasks=("a",)), TenantIs(tenants=("a",))),  # equal values of another fact
         (InputTokensBetween(minimum=1), OutputTokensBetween(minimum=1)),
         (TagsMatch(tags={"plan": ("pro",)}), TagsMatch(tags={"area": ("pro",)})),
+        (TagsMatch(tags={"plan": ("pro",)}), TagsMatch(tags={"plan": ("pro", "team")})),
         (
             BudgetUsed(scope=BudgetScope.TENANT, used_pct_min=50),
             BudgetUsed(scope=BudgetScope.POLICY, used_pct_min=80),
