@@ -87,7 +87,7 @@ def test_200_concurrent_callers_of_two_processes_never_overspend_a_hard_budget_b
     gateways = start_gateways(2)
     call_at_once(gateways, shop.key, callers=1)
     (first,) = attempt_rows()
-    limit_nanos = first["reserved_nanos"] * 20 + 7
+    limit_nanos = first["reserved_nanos"] * 25 + 7
     budget = Budget.objects.create(tenant=shop.tenant, name="cap", limit_nanos=limit_nanos)
     spent_before_nanos = vendor.ledger.total_nanos
     for running in gateways:

@@ -19,6 +19,7 @@ from sandbox import fleet as vendor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+
 @pytest.fixture
 def seed(tmp_path):
     output = tmp_path / "demo.json"

@@ -157,7 +157,7 @@ async def test_every_process_acknowledges_the_epoch_of_a_kill_switch(conninfo):
         epoch = await sync_to_async(current_epoch)()
         receipt = await sync_to_async(wait_for_acknowledgement)(epoch=epoch)
 
-        assert (receipt.acknowledged, receipt.total) == (2, 2)
+        assert receipt.acknowledged == receipt.total >= 2
         assert receipt.seconds is not None
         assert receipt.seconds < 0.5
         for holder in (one, other):
@@ -166,9 +166,9 @@ async def test_every_process_acknowledges_the_epoch_of_a_kill_switch(conninfo):
 
 async def test_a_process_that_stops_is_no_longer_waited_for(conninfo):
     async with running_holder(conninfo) as holder:
-        assert execute(conninfo, "SELECT id FROM serving_process") == [(holder.id,)]
+        assert (holder.id,) in execute(conninfo, "SELECT id FROM serving_process")
 
-    assert execute(conninfo, "SELECT id FROM serving_process") == []
+    assert (holder.id,) not in execute(conninfo, "SELECT id FROM serving_process")
 
 
 async def test_a_process_that_died_is_not_waited_for_and_is_forgotten(conninfo):
