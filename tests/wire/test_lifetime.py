@@ -1,9 +1,9 @@
 """Web processes that start, stop and lose their database."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -18,45 +18,40 @@ QUESTION = [{"role": "user", "content": "Hello"}]
 StartGateways = Callable[..., Sequence[RunningGateway]]
 
 
-@pytest.mark.parametrize("stream", [False, True])
 def test_a_process_that_is_told_to_stop_finishes_what_it_began(
-    vendor: SandboxServer, start_gateways: StartGateways, stream: bool
-) -> None:
-    shop = open_shop(vendor)
-    vendor.script(Fault(chunk_delay_ms=30) if stream else Fault(delay_ms=800))
-    (running,) = start_gateways()
-    answers: list[httpx.Response] = []
-    body = {"model": "auto", "messages": QUESTION, "stream": stream}
-    caller = threading.Thread(
-        target=lambda: answers.append(running.post("/v1/chat/completions", shop.key, json=body))
-    )
-
-    caller.start()
-    _wait_until_asked(vendor)
-    exit_code = running.stop(signal.SIGTERM)
-    caller.join()
-
-    assert answers[0].status_code == 200
-    assert "[DONE]" in answers[0].text or not stream
-    assert exit_code in {0, -signal.SIGTERM}
-    assert [row["state"] for row in attempt_rows()] == ["settled"]
-    assert [row["status"] for row in dispatch_rows()] == ["succeeded"]
-
-
-def test_a_client_that_hangs_up_before_the_stop_is_settled_too(
     vendor: SandboxServer, start_gateways: StartGateways
 ) -> None:
     shop = open_shop(vendor)
-    vendor.script(Fault(chunk_delay_ms=30))
+    vendor.script(Fault(delay_ms=800, chunk_delay_ms=30))
     (running,) = start_gateways()
-    stream = running.client(shop.key).chat.completions.create(model="auto", messages=QUESTION, stream=True)
-    next(iter(stream))
+    hung_up = running.client(shop.key).chat.completions.create(model="auto", messages=QUESTION, stream=True)
+    next(iter(hung_up))
+    with ThreadPoolExecutor() as callers:
+        answers = [
+            callers.submit(
+                running.post,
+                "/v1/chat/completions",
+                shop.key,
+                json={"model": "auto", "messages": QUESTION, "stream": stream},
+            )
+            for stream in (False, True)
+        ]
+        _wait_until_asked(vendor, times=3)
 
-    stream.close()
-    running.stop(signal.SIGTERM)
+        hung_up.close()
+        exit_code = running.stop(signal.SIGTERM)
 
-    assert [row["status"] for row in dispatch_rows()] == ["client_disconnected"]
-    assert [row["state"] for row in attempt_rows()] == ["settled"]
+    plain, stream = (answer.result() for answer in answers)
+    assert plain.status_code == 200
+    assert plain.json()["choices"]
+    assert stream.text.endswith("data: [DONE]\n\n")
+    assert exit_code in {0, -signal.SIGTERM}
+    assert [row["state"] for row in attempt_rows()] == ["settled"] * 3
+    assert sorted(row["status"] for row in dispatch_rows()) == [
+        "client_disconnected",
+        "succeeded",
+        "succeeded",
+    ]
 
 
 def test_without_a_database_a_process_lives_says_so_and_serves_nothing(start_gateways: StartGateways) -> None:
@@ -85,9 +80,9 @@ def test_two_processes_serve_the_same_edits(vendor: SandboxServer, start_gateway
     assert len(dispatch_rows()) == 2
 
 
-def _wait_until_asked(vendor: SandboxServer) -> None:
+def _wait_until_asked(vendor: SandboxServer, *, times: int) -> None:
     for _ in range(500):
-        if vendor.journal.requests:
+        if len(vendor.journal.requests) >= times:
             return
         time.sleep(0.01)
     raise TimeoutError("The vendor was not asked.")
