@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError
 from django.db.models import ProtectedError
@@ -10,7 +11,6 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from policies_app.routing.document import DocumentError
 from policies_app.services.api_keys import ApiKeyLabelTakenError, ApiKeyPolicyError
 from policies_app.services.budgets import BudgetNotSavedError
 from policies_app.services.credentials import UnusableSecretError
@@ -50,6 +50,14 @@ class ConflictError(exceptions.APIException):
     default_code = "conflict"
 
 
+class BodyTooLargeError(exceptions.APIException):
+    """The body is longer than Django takes."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large."
+    default_code = "too_large"
+
+
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer what the services, the models and the database refuse in DRF's own shape."""
     return exception_handler(_as_api_error(error), context)
@@ -59,12 +67,12 @@ def _as_api_error(error: Exception) -> Exception:
     match error:
         case ServiceError():
             return _service_error(error)
-        case DocumentError():
-            return ConflictError({"detail": f"The draft cannot be read: {error}"})
         case DjangoValidationError():
             return exceptions.ValidationError(_messages(error))
         case ProtectedError():
             return ConflictError({"detail": "Other rows still use it: switch it off instead."})
+        case RequestDataTooBig():
+            return BodyTooLargeError()
         case IntegrityError():
             return _constraint_error(error)
         case _:

@@ -12,6 +12,8 @@ from policies_app.services.audit import fields_of, record_action, record_change,
 class AuditedViewSet(viewsets.GenericViewSet[Any]):
     """Records what its serializers and deletions change, in the transaction that changes it."""
 
+    lookup_value_regex = "[-a-zA-Z0-9_]+"
+
     def author_name(self) -> str:
         """Who is calling, as the audit trail and versions name them."""
         return self.request.user.get_username()

@@ -193,3 +193,12 @@ def test_reading_policies_takes_as_many_queries_for_ten_as_for_one(ops, fleet, d
         answer = ops.get("/api/v1/policies/")
 
     assert len(answer.json()["results"]) == 10
+
+
+def test_a_draft_that_contradicts_itself_is_a_conflict_that_names_the_rule(ops, fleet):
+    create(ops, rules=[default_rule("small"), {"name": "odd", "steps": [{"model": "small"}]}])
+    Policy.objects.get(name="auto").rules.filter(name="odd").update(tags=["no equals sign"])
+
+    for action in (ops.get("/api/v1/policies/auto/diff/"), ops.post("/api/v1/policies/auto/publish/")):
+        assert action.status_code == 409
+        assert "odd" in action.json()["detail"]
