@@ -17,6 +17,7 @@ from unfold.paginator import InfinitePaginator
 from dispatch_app.models import Attempt, BudgetBalance, Dispatch, ServingProcess
 from policies_app.admin.access import ReadOnlyAdmin
 from policies_app.admin.fields import show_usd
+from policies_app.admin.pages import row_or_404
 from policies_app.roles import SEE_COSTS
 from policies_app.routing.codes import AttemptState, DispatchStatus
 
@@ -123,7 +124,7 @@ class DispatchAdmin(LogAdmin):
 
     @action(description="Cost and waterfall", icon="receipt_long", url_path="costs", permissions=(SEE_COSTS,))
     def open_cost_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(reverse("costs:dispatch", args=(object_id,)))
+        return redirect(reverse("costs:dispatch", args=(row_or_404(self, request, object_id).pk,)))
 
     @display(description="Status", ordering="status", label=_STATUS_COLOURS)
     def shown_status(self, dispatch: Dispatch) -> str:

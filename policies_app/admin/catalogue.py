@@ -1,6 +1,7 @@
 """Admin pages of providers, their credentials, models and prices."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin
@@ -219,7 +220,7 @@ class FleetModelAdmin(NeverDeleted, AuditedAdmin):
 
     @action(description="Add a price", icon="sell", permissions=("add_price",))
     def add_price(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(f"{reverse('admin:policies_app_price_add')}?model={object_id}")
+        return redirect(f"{reverse('admin:policies_app_price_add')}?{urlencode({'model': object_id})}")
 
     def has_add_price_permission(self, request: HttpRequest, _object_id: str | None = None) -> bool:
         return request.user.has_perm("policies_app.add_price")

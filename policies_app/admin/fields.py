@@ -69,6 +69,8 @@ class LinesField(forms.CharField):
     def validate(self, value: Any) -> None:
         super().validate(value)
         for item in value:
+            if "\0" in item:
+                raise ValidationError("Null characters are not allowed.")
             if len(item) > self.item_max_length:
                 raise ValidationError(f"“{item[:40]}…” is longer than {self.item_max_length} characters.")
 

@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import author_of
-from policies_app.admin.pages import posted, render_page
+from policies_app.admin.pages import posted, render_page, row_or_404
 from policies_app.admin.receipts import receipt_in_words
 from policies_app.models import KillSwitch
 from policies_app.models.choices import choices_of
@@ -167,7 +167,7 @@ class KillSwitchAdmin(NeverDeleted, ModelAdmin):
     )
     def lift(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then let through again what the switch stops."""
-        switch = self.get_queryset(request).get(pk=object_id)
+        switch = row_or_404(self, request, object_id)
         form = LiftForm(posted(request))
         if form.is_valid():
             return self._lift(request, switch, form.cleaned_data["reason"])

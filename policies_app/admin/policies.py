@@ -1,13 +1,14 @@
 """Admin pages of policies: the draft beside what is live, publishing, rolling back, and the versions so far."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -25,7 +26,7 @@ from policies_app.admin.access import NeverDeleted, ReadOnlyAdmin
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import show_usd
 from policies_app.admin.ordering import OrderedForm, OrderedFormSet
-from policies_app.admin.pages import posted, render_page
+from policies_app.admin.pages import posted, render_page, row_or_404
 from policies_app.admin.receipts import receipt_in_words
 from policies_app.admin.wording import conditions_of, draft_state, route_of
 from policies_app.models import Policy, PolicyVersion, Rule
@@ -165,7 +166,7 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     @action(description="Publish", icon="publish", variant=ActionVariant.PRIMARY, permissions=(_PUBLISH,))
     def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what would change and what is wrong, ask for a note, then make the draft live."""
-        policy = get_object_or_404(self.get_queryset(request), pk=object_id)
+        policy = row_or_404(self, request, object_id)
         form = NoteForm(posted(request))
         if form.is_valid():
             try:
@@ -190,7 +191,7 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     @action(description="Roll back", icon="undo", url_path="roll-back", permissions=(_PUBLISH,))
     def roll_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose a version, see what going back to it changes, then publish it again."""
-        policy = get_object_or_404(self.get_queryset(request), pk=object_id)
+        policy = row_or_404(self, request, object_id)
         form = RollBackForm(posted(request) or request.GET or None, policy=policy)
         chosen = form.cleaned_data["to"] if form.is_bound and form.is_valid() else None
         if request.method == "POST" and chosen:
@@ -216,21 +217,21 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
 
     @action(description="Add a rule", icon="add", url_path="add-rule", permissions=("policies_app.add_rule",))
     def add_rule(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return redirect(f"{reverse('admin:policies_app_rule_add')}?policy={object_id}")
+        return redirect(f"{reverse('admin:policies_app_rule_add')}?{urlencode({'policy': object_id})}")
 
     @action(
         description="Versions so far", url_path="versions", permissions=("policies_app.view_policyversion",)
     )
     def history_of_versions(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(
-            f"{reverse('admin:policies_app_policyversion_changelist')}?policy__id__exact={object_id}"
+            f"{reverse('admin:policies_app_policyversion_changelist')}?{urlencode({'policy__id__exact': object_id})}"
         )
 
     @action(
         description="Export the draft as YAML", url_path="export", permissions=("policies_app.view_policy",)
     )
     def export_yaml(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        policy = get_object_or_404(self.get_queryset(request), pk=object_id)
+        policy = row_or_404(self, request, object_id)
         headers = {"Content-Disposition": f'attachment; filename="{policy.name}.yaml"'}
         return HttpResponse(export_policy(policy=policy), content_type="application/yaml", headers=headers)
 

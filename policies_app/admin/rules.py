@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 from policies_app.admin.auditing import AuditedAdmin
 from policies_app.admin.fields import CheckboxesField, LinesField
 from policies_app.admin.ordering import LAST, OrderedForm, OrderedFormSet, renumber
+from policies_app.admin.pages import row_or_404
 from policies_app.admin.wording import conditions_of, route_of
 from policies_app.models import Rule, Step
 from policies_app.models.choices import choices_of
@@ -142,7 +143,7 @@ class RuleAdmin(AuditedAdmin):
 
     @action(description="Policy", icon="alt_route", permissions=("view",))
     def open_policy(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        rule = Rule.objects.get(pk=object_id)
+        rule = row_or_404(self, request, object_id)
         return redirect(reverse("admin:policies_app_policy_change", args=(rule.policy_id,)))
 
     @display(description="", label={"default": "primary"})

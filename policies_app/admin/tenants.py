@@ -10,7 +10,7 @@ from unfold.decorators import action
 
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import AuditedAdmin, author_of
-from policies_app.admin.pages import render_page
+from policies_app.admin.pages import render_page, row_or_404
 from policies_app.models import ApiKey, Tenant
 from policies_app.services.api_keys import IssuedApiKey, create_api_key, rotate_api_key
 
@@ -85,7 +85,7 @@ class ApiKeyAdmin(NeverDeleted, AuditedAdmin):
     @action(description="Rotate", icon="autorenew", permissions=("change",))
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask, then give the key a new text."""
-        api_key = self.get_queryset(request).get(pk=object_id)
+        api_key = row_or_404(self, request, object_id)
         if request.method == "POST":
             return self._show_once(request, rotate_api_key(api_key=api_key, author_name=author_of(request)))
         return render_page(

@@ -81,6 +81,7 @@ def test_a_step_is_removed_and_the_others_close_up(ops, rule):
             "The most (9) is below the least (10).",
         ),
         ({"output_tokens_min": 2, "output_tokens_max": 1}, "output_tokens_max", "below the least"),
+        ({"tasks": "nul\0"}, "tasks", "Null characters are not allowed."),
         ({"budget_scope": "tenant"}, "budget_used_pct_min", "Say from which percentage on"),
         ({"budget_used_pct_min": 90}, "budget_scope", "Say which budget"),
         ({"is_default": "on"}, "tasks", "The default rule takes whatever is left, so it has no conditions."),
