@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from policies_app.api.checks import StrictModelSerializer
+from policies_app.api.filters import BudgetFilter
 from policies_app.api.viewsets import EditableViewSet
 from policies_app.models import ApiKey, Budget, Policy, Tenant
 from policies_app.services.budgets import save_budget
@@ -63,7 +64,7 @@ class BudgetViewSet(EditableViewSet):
         "tenant__name", "name"
     )
     serializer_class = BudgetSerializer
-    filterset_fields = ("tenant__name", "scope", "period", "action", "enabled")
+    filterset_class = BudgetFilter
     search_fields = ("name", "end_user")
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:

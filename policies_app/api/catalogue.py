@@ -7,6 +7,7 @@ from django.db import transaction
 from rest_framework import mixins, serializers
 
 from policies_app.api.checks import StrictModelSerializer
+from policies_app.api.filters import CredentialFilter, ModelFilter, PriceFilter
 from policies_app.api.viewsets import AddOnlyViewSet, EditableViewSet
 from policies_app.api.vocabularies import CAPABILITIES
 from policies_app.models import Credential, Model, Price, Provider
@@ -81,7 +82,7 @@ class CredentialViewSet(EditableViewSet, mixins.DestroyModelMixin):
 
     queryset = Credential.objects.select_related("provider").order_by("provider__name", "label")
     serializer_class = CredentialSerializer
-    filterset_fields = ("provider__name", "enabled")
+    filterset_class = CredentialFilter
 
     @transaction.atomic
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
@@ -146,7 +147,7 @@ class ModelViewSet(EditableViewSet):
     queryset = Model.objects.select_related("provider").order_by("name")
     serializer_class = ModelSerializer
     lookup_field = "name"
-    filterset_fields = ("enabled", "tier", "provider__name")
+    filterset_class = ModelFilter
     search_fields = ("name", "wire_name")
 
 
@@ -176,7 +177,7 @@ class PriceViewSet(AddOnlyViewSet):
 
     queryset = Price.objects.select_related("model").order_by("-effective_from", "-id")
     serializer_class = PriceSerializer
-    filterset_fields = ("model__name",)
+    filterset_class = PriceFilter
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
         serializer.instance = set_price(**serializer.validated_data, author_name=self.author_name())

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from policies_app.api.catalogue import CapabilitiesField
 from policies_app.api.checks import StrictModelSerializer, StrictSerializer
+from policies_app.api.filters import PolicyFilter
 from policies_app.api.viewsets import EditableViewSet
 from policies_app.models import AuditAction, Model, Policy, PolicyVersion, Rule, Step, Tenant
 from policies_app.routing.codes import FindingCode, Severity, Strategy
@@ -203,7 +204,7 @@ class PolicyViewSet(EditableViewSet):
     queryset = Policy.objects.order_by("name")
     serializer_class = PolicySerializer
     lookup_field = "name"
-    filterset_fields = ("enabled", "tenant__name")
+    filterset_class = PolicyFilter
     search_fields = ("name", "description")
     action_permissions = {
         "publish": "policies_app.publish_policy",

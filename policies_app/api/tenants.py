@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from policies_app.api.checks import StrictModelSerializer
+from policies_app.api.filters import ApiKeyFilter
 from policies_app.api.viewsets import EditableViewSet
 from policies_app.models import ApiKey, Policy, Tenant
 from policies_app.services.api_keys import create_api_key
@@ -71,7 +72,7 @@ class ApiKeyViewSet(EditableViewSet):
     )
     serializer_class = ApiKeySerializer
     lookup_field = "public_id"
-    filterset_fields = ("tenant__name", "enabled")
+    filterset_class = ApiKeyFilter
     search_fields = ("label", "public_id")
 
     def get_serializer_class(self) -> type[ApiKeySerializer]:

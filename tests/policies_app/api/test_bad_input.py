@@ -57,7 +57,7 @@ def test_an_address_that_names_nothing_is_not_found(ops, address):
     "query",
     [
         "search=%00",
-        "provider__name=%00",
+        "provider=%00",
         "enabled=maybe",
         "ordering=provider__credentials__sealed_secret",
         "page=0",

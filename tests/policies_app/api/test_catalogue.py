@@ -148,10 +148,12 @@ def test_finance_read_the_catalogue_and_change_nothing(finance):
 
 def test_lists_are_searched_and_filtered(ops):
     make_model("alpha", tier="small")
-    make_model("beta", tier="mid")
+    make_model("beta", tier="mid", provider=make_provider("two"))
 
     by_tier = ops.get("/api/v1/models/", {"tier": "small"}).json()
     by_name = ops.get("/api/v1/models/", {"search": "bet"}).json()
+    by_provider = ops.get("/api/v1/models/", {"provider": "two"}).json()
 
     assert [model["name"] for model in by_tier["results"]] == ["alpha"]
     assert [model["name"] for model in by_name["results"]] == ["beta"]
+    assert [model["name"] for model in by_provider["results"]] == ["beta"]

@@ -1,0 +1,57 @@
+"""Filters of lists. Rows that a row belongs to are given by name, as everywhere in the API."""
+
+from django_filters import rest_framework as filters
+
+from policies_app.models import ApiKey, Budget, Credential, Model, Policy, Price
+
+
+def _name_of(relation: str) -> filters.CharFilter:
+    return filters.CharFilter(field_name=f"{relation}__name")
+
+
+class CredentialFilter(filters.FilterSet):
+    provider = _name_of("provider")
+
+    class Meta:
+        model = Credential
+        fields = ("enabled",)
+
+
+class ModelFilter(filters.FilterSet):
+    provider = _name_of("provider")
+
+    class Meta:
+        model = Model
+        fields = ("enabled", "tier")
+
+
+class PriceFilter(filters.FilterSet):
+    model = _name_of("model")
+
+    class Meta:
+        model = Price
+        fields = ()
+
+
+class ApiKeyFilter(filters.FilterSet):
+    tenant = _name_of("tenant")
+
+    class Meta:
+        model = ApiKey
+        fields = ("enabled",)
+
+
+class PolicyFilter(filters.FilterSet):
+    tenant = _name_of("tenant")
+
+    class Meta:
+        model = Policy
+        fields = ("enabled",)
+
+
+class BudgetFilter(filters.FilterSet):
+    tenant = _name_of("tenant")
+
+    class Meta:
+        model = Budget
+        fields = ("scope", "period", "action", "enabled")
