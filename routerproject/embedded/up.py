@@ -82,7 +82,8 @@ def _port(text: str) -> int:
 def _run(installation: Installation) -> None:
     killed_before = addresses_path(installation.state_dir).exists()
     _await_port(installation.port, patience_s=KILLED_PATIENCE_S if killed_before else 0)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    # A terminal is told what goes wrong; LOG_LEVEL=INFO tells more.
+    environment = {"LOG_LEVEL": "WARNING"} | os.environ | {"PYTHONUNBUFFERED": "1"}
     if environment.get("DATABASE_URL"):
         check_database(environment["DATABASE_URL"])
     if environment.get("CELERY_BROKER_URL"):
@@ -195,7 +196,7 @@ def _answers(port: int, path: str) -> bool:
 def _banner(installation: Installation) -> str:
     demo = json.loads(installation.demo.read_text(encoding="utf-8"))
     base = demo["base_url"]
-    body = '{"model":"auto","messages":[{"role":"user","content":"What is 17 + 25?"}]}'
+    body = '{"model":"auto","messages":[{"role":"user","content":"What is the capital of France?"}]}'
     return f"""
 Signalbox is ready at {base}
 
