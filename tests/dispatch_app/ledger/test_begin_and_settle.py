@@ -352,11 +352,11 @@ async def test_without_a_database_callers_are_refused_in_time_and_then_at_once()
 
 
 def test_an_overdue_attempt_is_charged_its_reservation_and_ends_its_dispatch(
-    books: Books, tenant: Tenant
+    conninfo: str, books: Books, tenant: Tenant
 ) -> None:
     cap = make_budget(tenant=tenant, limit_nanos=5_000)
     attempt = an_attempt(expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    asyncio.run(_begin_alone(books, attempt, cap))
+    asyncio.run(_begin_alone(conninfo, attempt, cap))
 
     closed = expire_attempts(now=datetime.now(UTC))
 
@@ -368,16 +368,16 @@ def test_an_overdue_attempt_is_charged_its_reservation_and_ends_its_dispatch(
     books.assert_they_agree()
 
 
-def test_the_sweep_leaves_what_is_still_in_time(books: Books, tenant: Tenant) -> None:
+def test_the_sweep_leaves_what_is_still_in_time(conninfo: str, books: Books, tenant: Tenant) -> None:
     cap = make_budget(tenant=tenant, limit_nanos=5_000)
-    asyncio.run(_begin_alone(books, an_attempt(), cap))
+    asyncio.run(_begin_alone(conninfo, an_attempt(), cap))
 
     assert expire_attempts(now=datetime.now(UTC)) == 0
     assert books.balance(cap) == (0, 1_000, 0)
 
 
-async def _begin_alone(books: Books, attempt: object, cap: object) -> None:
-    ledger = PostgresLedger(conninfo=books.connection.info.dsn, budget_usage=BudgetUsage())
+async def _begin_alone(conninfo: str, attempt: object, cap: object) -> None:
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage())
     await ledger.start()
     assert await ledger.begin(dispatch=a_dispatch(), attempt=attempt, budgets=(cap,)) == ADMITTED
     await ledger.stop()
