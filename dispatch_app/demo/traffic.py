@@ -38,6 +38,7 @@ from policies_app.routing.types import Candidate, Decision, Facts, RoutePlan, Us
 DAYS = 9
 SEED = 1
 FAILED_ATTEMPTS = 0.04
+PATIENCE_S = 30.0  # Nobody waits for these answers, and a first start keeps a small machine busy.
 # Few enough that no reservation waits long for its commit, even on a busy machine.
 IN_FLIGHT = 16
 ATTEMPT_LASTS = timedelta(minutes=2)
@@ -257,7 +258,7 @@ async def _play(visits: list[Visit], snapshot: Snapshot) -> None:
         **{name: str(value) for name, value in parameters.items() if isinstance(value, str | int)}
     )
     usage = BudgetUsage()
-    ledger = PostgresLedger(conninfo=conninfo, budget_usage=usage)
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=usage, begin_patience_s=PATIENCE_S)
     await ledger.start()
     try:
         turn = asyncio.Semaphore(IN_FLIGHT)

@@ -71,14 +71,16 @@ _decode_settle = msgspec.json.Decoder(list[tuple[int, str, datetime, int]]).deco
 class PostgresLedger:
     """Implements `dispatch_app.execution.ports.Ledger`; `budget_usage` is fed by every answer."""
 
-    def __init__(self, *, conninfo: str, budget_usage: BudgetUsage) -> None:
+    def __init__(
+        self, *, conninfo: str, budget_usage: BudgetUsage, begin_patience_s: float = BEGIN_PATIENCE_S
+    ) -> None:
         self.budget_usage = budget_usage
         self._begins: GroupCommitLane[BeginItem, BeginVerdict | None] = GroupCommitLane(
             name="begin",
             conninfo=conninfo,
             commit=self._commit_begins,
             queue_limit=BEGIN_QUEUE_LIMIT,
-            patience_s=BEGIN_PATIENCE_S,
+            patience_s=begin_patience_s,
             on_abandoned=self._void_abandoned,
         )
         self._settles: GroupCommitLane[Settlement | FinishItem, None] = GroupCommitLane(

@@ -65,7 +65,7 @@ def test_without_a_database_a_process_lives_says_so_and_serves_nothing(start_gat
     assert (ready.status_code, ready.json()["missing"]) == (503, ["snapshot", "database"])
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable")
     assert answer.headers["retry-after"] == "1"
-    assert time.monotonic() - started_at < 0.1
+    assert time.monotonic() - started_at < 1
 
 
 def test_two_processes_serve_the_same_edits(vendor: SandboxServer, start_gateways: StartGateways) -> None:
