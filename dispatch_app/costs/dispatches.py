@@ -9,9 +9,10 @@ from django.db.models import Q, QuerySet
 
 from dispatch_app.costs.charts import TIME_LINE, Span, span, ticks_ms
 from dispatch_app.costs.names import key_label
-from dispatch_app.costs.reasons import Reason, read_reason
+from dispatch_app.costs.reasons import Reason, read_reason, tell_outcome
 from dispatch_app.models import Attempt, Dispatch
 from policies_app.models import Model, PolicyVersion, Price, Provider, Tenant
+from policies_app.routing.codes import AttemptState
 
 PAGE_SIZE = 50
 
@@ -114,6 +115,19 @@ class DispatchStory:
     ticks_ms: Sequence[int]
     reserved_nanos: int
     saved_nanos: int | None
+
+    @property
+    def outcome(self) -> str:
+        """What became of the plan, where there is more to say than that its first attempt answered; nothing while one runs."""
+        if any(line.attempt.state == AttemptState.OPEN for line in self.attempts):
+            return ""
+        return tell_outcome([(line.model, line.attempt.fault) for line in self.attempts])
+
+    @property
+    def overhead_ms(self) -> int | None:
+        """What Signalbox itself took, to the millisecond."""
+        overhead_us = self.dispatch.overhead_us
+        return None if overhead_us is None else round(overhead_us / 1000)
 
     @property
     def time_line(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dispatch_app.costs.formats import show_code
 from policies_app.routing.codes import DropReason
 from policies_app.routing.explain import explain_drop
 from policies_app.routing.types import DroppedCandidate
@@ -52,6 +53,19 @@ def read_reason(reason: Mapping[str, Any], document: Mapping[str, Any] | None) -
             PassedOver(name=drop["model"], why=_why_dropped(**drop)) for drop in reason.get("dropped", ())
         ),
     )
+
+
+def tell_outcome(attempts: Sequence[tuple[str, str]]) -> str:
+    """What became of the plan, from each attempt's model and fault (empty when it succeeded), in order.
+
+    Empty where there is nothing to add to the decision: no attempt, or one that succeeded.
+    """
+    if not attempts or attempts == [(attempts[0][0], "")]:
+        return ""
+    clauses = [
+        f"{model} ended in {show_code(fault)}" if fault else f"{model} answered" for model, fault in attempts
+    ]
+    return f"{', then '.join(clauses)}."
 
 
 def _rule_name(rules: Sequence[Mapping[str, Any]], place: int) -> str:
