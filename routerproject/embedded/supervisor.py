@@ -16,6 +16,7 @@ from routerproject.embedded.errors import NotStartedError
 
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.05
+WATCH_S = 0.2
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -55,7 +56,7 @@ class Supervisor:
     environment: Mapping[str, str]
     working_directory: Path
     _running: list[tuple[Service, subprocess.Popen[str]]] = field(default_factory=list)
-    _stop_requested: threading.Event = field(default_factory=threading.Event)
+    _stop_requested: bool = False
 
     def start(self, service: Service) -> None:
         """Start one service. It gets its stop signal when this process dies, however it dies."""
@@ -103,15 +104,16 @@ class Supervisor:
         return None
 
     def request_stop(self) -> None:
-        """Make `wait` return; safe in a signal handler."""
-        self._stop_requested.set()
+        """Make `wait` return. For signal handlers: an event would deadlock, for the handler may interrupt the wait on its lock."""
+        self._stop_requested = True
 
     def wait(self) -> Ended | None:
         """Wait until a stop is requested (None) or a service ends by itself."""
-        while not self._stop_requested.wait(0.2):
+        while not self._stop_requested:
             ended = self.ended()
             if ended is not None:
                 return ended
+            time.sleep(WATCH_S)
         return None
 
     def stop(self) -> None:

@@ -126,6 +126,21 @@ def test_a_service_that_never_answers_is_named(supervisor: Supervisor) -> None:
         supervisor.wait_until(lambda: False, what="Steady", patience_s=0.1)
 
 
+def test_a_stop_is_heard_whenever_the_signal_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WATCH_S", 0)
+    before = signal.getsignal(signal.SIGPROF)
+
+    for _ in range(300):
+        supervisor = Supervisor(environment={}, working_directory=ROOT)
+        signal.signal(signal.SIGPROF, lambda *_, to=supervisor: to.request_stop())
+        # A timer of processor time goes off while Python runs, and so now and then between any two of its steps.
+        signal.setitimer(signal.ITIMER_PROF, 0.001)
+
+        assert supervisor.wait() is None
+
+    signal.signal(signal.SIGPROF, before)
+
+
 def test_the_output_of_services_bears_their_names(
     supervisor: Supervisor, capfd: pytest.CaptureFixture[str]
 ) -> None:
