@@ -37,6 +37,71 @@ class Strategy(StrEnum):
 
     SINGLE = "single"
     FAILOVER = "failover"
+    CASCADE = "cascade"
+    PARALLEL = "parallel"
+    HEDGED = "hedged"
+
+
+class Pick(StrEnum):
+    """How *parallel* chooses among the valid answers; equal ones go by the order of the steps."""
+
+    FIRST_VALID = "first_valid"
+    HIGHEST_CONFIDENCE = "highest_confidence"
+    LONGEST_AGREEING = "longest_agreeing"
+    WEIGHTED = "weighted"
+    JUDGE = "judge"
+
+
+class WhenNonePasses(StrEnum):
+    """What *cascade* does when no step's answer passes its validators."""
+
+    RETURN_LAST = "return_last"
+    FAIL = "fail"
+
+
+class LogprobMeasure(StrEnum):
+    """How the tokens' log-probabilities of a reply become one figure from 0 to 1."""
+
+    MEAN = "mean"
+    MINIMUM = "minimum"
+    MARGIN = "margin"
+
+
+class LatencyMeasure(StrEnum):
+    """Which latency of a model is looked at."""
+
+    FIRST_BYTE = "first_byte"
+    TOTAL = "total"
+
+
+class HealthState(StrEnum):
+    """How a target fares: taking traffic, being probed, waiting out a rate limit, or failing."""
+
+    HEALTHY = "healthy"
+    HALF_OPEN = "half_open"
+    COOLING = "cooling"
+    OPEN = "open"
+
+
+class StickyBy(StrEnum):
+    """What a share of the traffic sticks to; `DISPATCH` sticks to nothing."""
+
+    END_USER = "end_user"
+    API_KEY = "api_key"
+    TENANT = "tenant"
+    DISPATCH = "dispatch"
+
+
+class Weekday(StrEnum):
+    """A day of the week, Monday first."""
+
+    MONDAY = "monday"
+    TUESDAY = "tuesday"
+    WEDNESDAY = "wednesday"
+    THURSDAY = "thursday"
+    FRIDAY = "friday"
+    SATURDAY = "saturday"
+    SUNDAY = "sunday"
 
 
 class WireFormat(StrEnum):
@@ -56,6 +121,7 @@ class DropReason(StrEnum):
     NO_PRICE = "no_price"
     TIER_CAPPED = "tier_capped"
     OPEN_BREAKER = "open_breaker"
+    EXCEEDS_COST_BOUND = "exceeds_cost_bound"
 
 
 class RefusalCode(StrEnum):
@@ -112,6 +178,12 @@ class AttemptRole(StrEnum):
     PRIMARY = "primary"
     RETRY = "retry"
     FALLBACK = "fallback"
+    ESCALATION = "escalation"
+    PARALLEL = "parallel"
+    HEDGE = "hedge"
+    SAMPLE = "sample"
+    JUDGE = "judge"
+    CONTINUATION = "continuation"
 
 
 class FaultClass(StrEnum):
@@ -131,6 +203,7 @@ class FaultClass(StrEnum):
     INVALID_REPLY = "invalid_reply"
     REDIRECTED = "redirected"
     CLIENT_DISCONNECTED = "client_disconnected"
+    SUPERSEDED = "superseded"
     EXPIRED = "expired"
 
 

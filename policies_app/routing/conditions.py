@@ -11,17 +11,10 @@ from math import inf
 from typing import ClassVar, get_args
 
 from policies_app.routing.codes import BudgetScope, Capability
+from policies_app.routing.operands import OperandError, require_integer, require_text
 from policies_app.routing.types import Facts, Situation
 
-LARGEST_INTEGER = 2**31 - 1
-"""The largest figure that a document may state: what a PostgreSQL integer holds."""
-
-_LONGEST_TEXT = 300
 _VALUES_SHOWN = 5
-
-
-class OperandError(ValueError):
-    """An operand that no condition or route can have. The message begins with the operand's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,26 +340,6 @@ CONDITION_KINDS: Mapping[str, type[Condition]] = {
     condition.kind: condition for condition in get_args(Condition)
 }
 """Every condition by the `kind` that documents name it by."""
-
-
-def require_integer(value: object, name: str, *, least: int) -> None:
-    """Check an operand that counts something.
-
-    :raises OperandError: if it is no integer, below `least` or larger than a document may state.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST_INTEGER:
-        raise OperandError(f"{name}: must be an integer from {least} to {LARGEST_INTEGER}")
-
-
-def require_text(value: object, name: str) -> None:
-    """Check an operand that names something.
-
-    :raises OperandError: if it is no text, blank, too long, or cannot be stored.
-    """
-    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_TEXT:
-        raise OperandError(f"{name}: must be a text of 1 to {_LONGEST_TEXT} characters")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise OperandError(f"{name}: must not contain NUL or a lone surrogate")
 
 
 def _distinct_texts(values: Iterable[str], name: str) -> tuple[str, ...]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from policies_app.routing.codes import Strategy
-from policies_app.routing.conditions import Condition, require_integer, require_text
+from policies_app.routing.codes import Pick, Strategy, WhenNonePasses
+from policies_app.routing.conditions import Condition
+from policies_app.routing.operands import LARGEST_NANOS, require_integer, require_text
 from policies_app.routing.reading import DocumentError, plain, read_value
+from policies_app.routing.validators import JudgeReference, Validator
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -28,16 +30,24 @@ __all__ = [
     "load",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What is written; 1 knew neither validators nor what belongs to cascade, parallel and hedged."""
+
+_READABLE = (1, SCHEMA_VERSION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDocument:
-    """One target of a route. None: the rule's deadline, and the model's own output limit."""
+    """One target of a route. None: the rule's deadline, and the model's own output limit.
+
+    An answer counts only if all of `validators` pass; `weight` ranks it where *parallel* picks by weight.
+    """
 
     model: str
     timeout_ms: int | None = None
     max_output_tokens: int | None = None
+    weight: int = 1
+    validators: tuple[Validator, ...] = ()
 
     def __post_init__(self) -> None:
         require_text(self.model, "model")
@@ -45,21 +55,45 @@ class StepDocument:
             require_integer(self.timeout_ms, "timeout_ms", least=1)
         if self.max_output_tokens is not None:
             require_integer(self.max_output_tokens, "max_output_tokens", least=1)
+        require_integer(self.weight, "weight", least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteDocument:
-    """What a rule does with the requests that it takes."""
+    """What a rule does with the requests that it takes, inside one envelope of time, upstream calls and money.
+
+    `max_cost_nanos` bounds what all calls together may cost, None: the budgets alone do. `fall_back_on_long_context`
+    lets a request that a vendor finds too long go on to the next step. `continue_broken_streams` lets the next step
+    carry on an answer that broke off after it had begun to reach the client.
+
+    *cascade* reads `when_none_passes`. *parallel* reads `pick`, `judge` (if it picks by judge) and `patience_ms`: how
+    long to wait for the others once one answer is there. *hedged* reads `hedge_delay_ms`: the least delay before the
+    second target is asked, and the delay as long as the first one's p95 is not learned.
+    """
 
     strategy: Strategy
     steps: tuple[StepDocument, ...]
     deadline_ms: int = 60_000
     max_attempts: int = 3
+    max_cost_nanos: int | None = None
     allow_dearer_fallback: bool = False
+    fall_back_on_long_context: bool = False
+    continue_broken_streams: bool = False
+    when_none_passes: WhenNonePasses = WhenNonePasses.RETURN_LAST
+    pick: Pick = Pick.FIRST_VALID
+    judge: JudgeReference | None = None
+    patience_ms: int | None = None
+    hedge_delay_ms: int | None = None
 
     def __post_init__(self) -> None:
         require_integer(self.deadline_ms, "deadline_ms", least=1)
         require_integer(self.max_attempts, "max_attempts", least=1)
+        if self.max_cost_nanos is not None:
+            require_integer(self.max_cost_nanos, "max_cost_nanos", least=0, most=LARGEST_NANOS)
+        if self.patience_ms is not None:
+            require_integer(self.patience_ms, "patience_ms", least=0)
+        if self.hedge_delay_ms is not None:
+            require_integer(self.hedge_delay_ms, "hedge_delay_ms", least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +136,8 @@ def load(mapping: Mapping[str, object]) -> PolicyDocument:
     if not isinstance(mapping, Mapping):
         raise DocumentError("", "must be a mapping")
     version = mapping.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise DocumentError("schema_version", f"must be {SCHEMA_VERSION}")
+    if type(version) is not int or version not in _READABLE:
+        raise DocumentError("schema_version", f"must be one of {', '.join(map(str, _READABLE))}")
     fields = {key: value for key, value in mapping.items() if key != "schema_version"}
     document: PolicyDocument = read_value(fields, PolicyDocument, "")
     _require_distinct_names(document)

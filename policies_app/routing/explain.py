@@ -17,6 +17,7 @@ _DROP_PHRASES: Mapping[DropReason, str] = {
     DropReason.NO_PRICE: "has no price",
     DropReason.TIER_CAPPED: "{detail}",
     DropReason.OPEN_BREAKER: "failing at the moment",
+    DropReason.EXCEEDS_COST_BOUND: "can cost more than the rule allows, {detail}",
 }
 
 

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import EnumType
 from functools import cache
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from policies_app.routing.conditions import CONDITION_KINDS, Condition, OperandError
+from policies_app.routing.conditions import CONDITION_KINDS, Condition
+from policies_app.routing.operands import OperandError
+from policies_app.routing.validators import VALIDATOR_KINDS, Validator
+
+_TAGGED: tuple[tuple[Any, Mapping[str, type]], ...] = (
+    (Condition, CONDITION_KINDS),
+    (Validator, VALIDATOR_KINDS),
+)
+"""The unions whose members documents tell apart by `kind`."""
 
 
 class DocumentError(ValueError):
@@ -21,9 +30,9 @@ class DocumentError(ValueError):
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, tuples as lists; a condition carries its `kind`."""
+    """Dataclasses as dictionaries, tuples as lists; conditions and validators carry their `kind`."""
     if is_dataclass(value) and not isinstance(value, type):
-        kind = {"kind": value.kind} if isinstance(value, Condition) else {}
+        kind = {"kind": value.kind} if isinstance(value, Condition | Validator) else {}
         return kind | {field.name: plain(getattr(value, field.name)) for field in _stated_fields(type(value))}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
@@ -37,8 +46,11 @@ def read_value(value: object, expected: Any, path: str) -> Any:
 
     :raises DocumentError: if it is none.
     """
-    if expected == Condition:
-        return _read_condition(value, path)
+    for union, kinds in _TAGGED:
+        if expected == union:
+            return _read_tagged(value, kinds, path)
+    if value is not None and (inner := _dataclass_or_none(expected)):
+        return _read_dataclass(value, inner, path)
     if is_dataclass(expected):
         return _read_dataclass(value, expected, path)
     if get_origin(expected) is tuple:
@@ -46,13 +58,20 @@ def read_value(value: object, expected: Any, path: str) -> Any:
     return _read_leaf(value, expected, path)
 
 
-def _read_condition(value: object, path: str) -> Any:
+def _read_tagged(value: object, kinds: Mapping[str, type], path: str) -> Any:
     mapping = _mapping(value, path)
     kind = mapping.get("kind")
-    condition = CONDITION_KINDS.get(kind) if isinstance(kind, str) else None
-    if condition is None:
-        raise DocumentError(_join(path, "kind"), f"must be one of {', '.join(CONDITION_KINDS)}")
-    return _read_dataclass({key: item for key, item in mapping.items() if key != "kind"}, condition, path)
+    expected = kinds.get(kind) if isinstance(kind, str) else None
+    if expected is None:
+        raise DocumentError(_join(path, "kind"), f"must be one of {', '.join(kinds)}")
+    return _read_dataclass({key: item for key, item in mapping.items() if key != "kind"}, expected, path)
+
+
+def _dataclass_or_none(expected: Any) -> Any:
+    """The dataclass of an annotation `Dataclass | None`; None for any other."""
+    members = [member for member in get_args(expected) if member is not NoneType]
+    is_optional = len(members) == 1 and get_origin(expected) is UnionType
+    return members[0] if is_optional and is_dataclass(members[0]) else None
 
 
 def _read_dataclass(value: object, expected: Any, path: str) -> Any:

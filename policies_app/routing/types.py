@@ -12,11 +12,21 @@ from policies_app.routing.codes import (
     BudgetScope,
     Capability,
     DropReason,
+    HealthState,
+    LatencyMeasure,
+    Pick,
     RefusalCode,
     Strategy,
     Tier,
+    WhenNonePasses,
     WireFormat,
 )
+from policies_app.routing.validators import JudgeReference, Validator
+
+HEDGE_PERCENTILE = 95
+HEDGE_WINDOW_S = 900
+"""Over how long a time the first byte's percentile is learned after which *hedged* asks a second target."""
+HEDGE_LEAST_SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,8 @@ class CatalogueModel:
     image_tokens_bound: int
     enabled: bool
     prices: tuple[Price, ...]
+    cold_after_s: int | None = None
+    cold_penalty_ms: int = 0
 
     def price_at(self, now: datetime) -> Price | None:
         """The price row in force at `now`, or None if the model has no price yet."""
@@ -74,11 +86,43 @@ Catalogue = Mapping[str, CatalogueModel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """One version of a judge: a model that rates answers by a rubric.
+
+    It answers with a number from `lowest` to `highest` or, if there are `verdicts`, with one of these words, each of
+    which stands for a score. Scores are from 0 to 1; a reply that is neither counts as `default`. `instructions` is
+    what the model is told of its task, `rubric` what it rates by.
+    """
+
+    name: str
+    version: int
+    model: str
+    instructions: str
+    rubric: str
+    lowest: float
+    highest: float
+    verdicts: Mapping[str, float]
+    default: float
+    timeout_ms: int
+    max_output_tokens: int
+
+    @property
+    def reference(self) -> JudgeReference:
+        """What policies name this version by."""
+        return JudgeReference(name=self.name, version=self.version)
+
+
+Judges = Mapping[tuple[str, int], Judge]
+"""Every version of every judge, by name and version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of one request. The text of the prompt is not among it, on purpose.
 
     `input_tokens` is an estimate for conditions; `input_tokens_bound` and `images` bound the money from above.
     `output_tokens` is the caller's own limit, None when it set none; `choices` is how many replies it asked for.
+    `draw` is what chance gave this request: shares that stick to nobody go by it.
     """
 
     tenant: str
@@ -92,11 +136,12 @@ class Facts:
     output_tokens: int | None
     choices: int
     needs: frozenset[Capability]
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPressure:
-    """How full one budget that applies to the request is."""
+    """How full one budget that applies to the request is. A lifetime budget has no `period_end`."""
 
     budget_id: int
     name: str
@@ -106,6 +151,8 @@ class BudgetPressure:
     limit_nanos: int
     downgrade_at_pct: int
     downgrade_to_tier: Tier
+    period_start: datetime | None = None
+    period_end: datetime | None = None
 
     @property
     def used_pct(self) -> float:
@@ -133,11 +180,69 @@ class KilledTargets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHealth:
+    """How one model fares. `until` is when it may be tried again, None if nothing says so.
+
+    `badness` orders targets that are all ejected: the least bad is tried.
+    """
+
+    state: HealthState
+    until: datetime | None = None
+    badness: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyQuery:
+    """One figure that can be asked of the latency statistics: a percentile of a model over the last `window_s`."""
+
+    model: str
+    measure: LatencyMeasure
+    percentile: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyReading:
+    """The answer to a `LatencyQuery`, and how many calls it rests on."""
+
+    value_ms: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySignal:
+    """A latency held against a bound. It holds above `above_ms`, and then until it is below the bound by `hysteresis_pct`."""
+
+    query: LatencyQuery
+    above_ms: int
+    least_samples: int
+    hysteresis_pct: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetState:
+    """What is known of the fleet at a moment, the same for all requests.
+
+    `targets` has the models that are not healthy. `latency` has the queries that somebody asked for. `holding` has the
+    signals that held when they were last looked at. `cold_penalty_ms` has the models that are cold now. `quality` has
+    eval scores from 0 to 1 by model and task.
+    """
+
+    targets: Mapping[str, TargetHealth] = field(default_factory=dict)
+    degraded_providers: frozenset[str] = frozenset()
+    latency: Mapping[LatencyQuery, LatencyReading] = field(default_factory=dict)
+    holding: frozenset[LatencySignal] = frozenset()
+    cold_penalty_ms: Mapping[str, int] = field(default_factory=dict)
+    quality: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """What changes from moment to moment and bears on a decision."""
 
     killed: KilledTargets = field(default_factory=KilledTargets)
     budgets: tuple[BudgetPressure, ...] = ()
+    fleet: FleetState = field(default_factory=FleetState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +250,7 @@ class Candidate:
     """One target that the plan may call, with the bound that the ledger reserves for it.
 
     `output_tokens_limit` is what the upstream is told; `bound_nanos` is never below what the call can cost.
+    `cold_penalty_ms` is what a cold start will add, 0 if the model is warm.
     """
 
     model: CatalogueModel
@@ -152,6 +258,18 @@ class Candidate:
     output_tokens_limit: int
     bound_nanos: int
     timeout_ms: int | None
+    validators: tuple[Validator, ...] = ()
+    weight: int = 1
+    cold_penalty_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJudge:
+    """A judge that the plan may ask. Its bound depends on the answers, so execution works it out."""
+
+    judge: Judge
+    model: CatalogueModel
+    price: Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +297,26 @@ class RuleTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePlan:
-    """What execution may do: candidates in order, inside one deadline and one bound on attempts."""
+    """What execution may do: candidates in order, inside one deadline, one bound on attempts and one on money.
+
+    `judges` has those that can be asked now. `hedge_delay_ms` is None where there is no reason to hedge. The other
+    fields are those of `RouteDocument`.
+    """
 
     rule: str
     strategy: Strategy
     candidates: tuple[Candidate, ...]
     deadline_ms: int
     max_attempts: int
+    max_cost_nanos: int | None = None
+    fall_back_on_long_context: bool = False
+    continue_broken_streams: bool = False
+    when_none_passes: WhenNonePasses = WhenNonePasses.RETURN_LAST
+    pick: Pick = Pick.FIRST_VALID
+    judge: JudgeReference | None = None
+    judges: tuple[PlannedJudge, ...] = ()
+    patience_ms: int | None = None
+    hedge_delay_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

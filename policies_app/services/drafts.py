@@ -17,6 +17,7 @@ from policies_app.routing.document import (
     RuleDocument,
     StepDocument,
 )
+from policies_app.routing.operands import OperandError
 from policies_app.services.errors import ServiceError
 
 _Named = TypeVar("_Named", Model, Tenant)
@@ -114,7 +115,7 @@ def rule_document(rule: Rule) -> RuleDocument:
             ),
             is_default=rule.is_default,
         )
-    except conditions.OperandError as error:
+    except OperandError as error:
         raise DocumentError(f"rule {rule.name}", str(error)) from error
 
 
@@ -150,7 +151,7 @@ def _tags_by_key(tags: Iterable[str]) -> dict[str, tuple[str, ...]]:
     for tag in tags:
         key, separator, value = tag.partition("=")
         if not (key and separator and value):
-            raise conditions.OperandError(f"tags: “{tag}” is not of the form key=value")
+            raise OperandError(f"tags: “{tag}” is not of the form key=value")
         values[key].append(value)
     return {key: tuple(of_key) for key, of_key in values.items()}
 

@@ -100,8 +100,8 @@ CONDITION = (*RULE, "conditions")
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (_set("schema_version", to=2), "schema_version: must be 1"),
-        (_set("schema_version", to=True), "schema_version: must be 1"),
+        (_set("schema_version", to=3), "schema_version: must be one of 1, 2"),
+        (_set("schema_version", to=True), "schema_version: must be one of 1, 2"),
         (_set("rules", to={}), "rules: must be a list"),
         (_set("name", to=3), "name: expected str, got int"),
         (_set("name", to=" "), "name: must be a text of 1 to 300 characters"),

@@ -35,6 +35,7 @@ ALLOWED = {
     "hashlib",
     "itertools",
     "math",
+    "types",
     "typing",
     "msgspec",
     "policies_app",
