@@ -370,6 +370,7 @@ def _attempt(visit: Visit, candidate: Candidate, *, position: int) -> AttemptRec
         reserved_nanos=candidate.bound_nanos,
         expires_at=created_at + ATTEMPT_LASTS,
         start_offset_ms=offset_ms,
+        is_first=position == 1,
     )
 
 

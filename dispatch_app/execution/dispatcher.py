@@ -205,6 +205,7 @@ class Dispatch:
             reserved_nanos=candidate.bound_nanos,
             expires_at=now + timedelta(seconds=deadline_at - started_at) + EXPIRY_MARGIN,
             start_offset_ms=_milliseconds(started_at - self.order.received_at),
+            is_first=self.progress.attempts == 0,
         )
         return RunningAttempt(
             record=record, candidate=candidate, started_at=started_at, deadline_at=deadline_at

@@ -44,7 +44,10 @@ class DispatchRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """What the log says of an attempt from its start. It counts as expired when not settled by `expires_at`."""
+    """What the log says of an attempt from its start. It counts as expired when not settled by `expires_at`.
+
+    `is_first` says that no attempt of the dispatch had been admitted when this one was made.
+    """
 
     id: UUID
     created_at: datetime
@@ -56,6 +59,7 @@ class AttemptRecord:
     reserved_nanos: int
     expires_at: datetime
     start_offset_ms: int
+    is_first: bool
 
 
 class Verdict(StrEnum):
@@ -75,11 +79,28 @@ class BeginVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one validator found in an answer. `score` is what it measured, from 0 to 1, None where it measures nothing."""
+
+    validator: str
+    passed: bool
+    expected: str
+    actual: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchOutcome:
-    """How a dispatch ended. `baseline_cost_nanos` is None when its policy declares no baseline."""
+    """How a dispatch ended. `baseline_cost_nanos` is None when its policy declares no baseline.
+
+    `answered_by` is the position of the attempt whose answer the client got, `validated` whether that passed its
+    validators; None where there was no answer, or nothing to validate.
+    """
 
     status: DispatchStatus
     error_code: str
+    answered_by: int | None = None
+    validated: bool | None = None
     model_id: int | None
     provider_id: int | None
     baseline_cost_nanos: int | None
@@ -99,6 +120,7 @@ class Settlement:
     wire_status: int | None
     fault: FaultClass | None
     response_model: str
+    validation: tuple[Finding, ...] = ()
     usage: Usage
     cost_nanos: int
     estimated: bool
@@ -177,6 +199,30 @@ class Sink(Protocol):
 
     async def put(self, part: StreamPart) -> None:
         """Forward a part; waits while the client is behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetReport:
+    """How one attempt went for its target. `fault` is None when it answered; `first_byte_ms` when it stayed silent."""
+
+    fault: FaultClass | None
+    retry_after_s: int | None
+    first_byte_ms: int | None
+    total_ms: int
+    output_tokens: int
+
+
+class Health(Protocol):
+    """Which targets can be called at the moment; see `dispatch_app.execution.breakers`."""
+
+    def admits(self, candidate: Candidate) -> bool:
+        """Whether `candidate` may be called now. Yes takes the one probe of a target that is being tried again."""
+
+    def badness(self, candidate: Candidate) -> float:
+        """Orders targets that are not admitted: the least bad is tried where there is no other."""
+
+    def report(self, candidate: Candidate, report: TargetReport) -> None:
+        """Note how an attempt went. Called once for every attempt that was begun."""
 
 
 class Clock(Protocol):

@@ -31,6 +31,7 @@ $$;
 --
 -- budgets: [{budget_id, subject, period_start}, …], each once.
 -- attempts: [{"dispatch": {columns}, "attempt": {columns}, "is_first": bool, "slots": [index into budgets, from 1]}, …].
+-- Attempts that a dispatch begins at once may all be its first: whichever is admitted brings the dispatch's row.
 -- in_doubt: the batch was sent before and its commit is not known. A known attempt answers its earlier verdict.
 --
 -- Answers {"verdicts": [[verdict, subject id or null], …], "used_nanos": [nanos or null, …]} in the order of the arguments.
@@ -144,12 +145,14 @@ BEGIN
     ), dispatched AS (
         INSERT INTO dispatch (id, created_at, tenant_id, api_key_id, end_user, task, tags, requested_model, policy_id,
                               policy_version, rule, strategy, reason, stream)
-        SELECT (dispatch).id, (dispatch).created_at, (dispatch).tenant_id, (dispatch).api_key_id, (dispatch).end_user,
+        SELECT DISTINCT ON ((dispatch).created_at, (dispatch).id)
+               (dispatch).id, (dispatch).created_at, (dispatch).tenant_id, (dispatch).api_key_id, (dispatch).end_user,
                (dispatch).task, (dispatch).tags, (dispatch).requested_model, (dispatch).policy_id,
                (dispatch).policy_version, (dispatch).rule, coalesce((dispatch).strategy, ''), (dispatch).reason,
                (dispatch).stream
           FROM admitted
          WHERE is_first
+            ON CONFLICT (created_at, id) DO NOTHING
     ), attempted AS (
         INSERT INTO attempt (id, created_at, dispatch_id, dispatch_created_at, tenant_id, position, role, model_id,
                              provider_id, price_id, reserved_nanos, balance_ids, expires_at, start_offset_ms)
@@ -204,7 +207,7 @@ BEGIN
         SELECT *
           FROM jsonb_to_recordset(settlements) AS wanted (
                    attempt_id uuid, attempt_created_at timestamptz, state text, wire_status smallint, fault text,
-                   response_model text, usage attempt, cost_nanos bigint, estimated boolean, cold boolean, latency_ms integer,
+                   response_model text, validation jsonb, usage attempt, cost_nanos bigint, estimated boolean, cold boolean, latency_ms integer,
                    first_byte_ms integer, settled_at timestamptz, outcome dispatch)
     ), closed AS (
         UPDATE attempt
@@ -212,6 +215,7 @@ BEGIN
                wire_status = item.wire_status,
                fault = coalesce(item.fault, ''),
                response_model = item.response_model,
+               validation = coalesce(item.validation, '[]'),
                input_tokens = (item.usage).input_tokens,
                cached_input_tokens = (item.usage).cached_input_tokens,
                cache_write_tokens = (item.usage).cache_write_tokens,
@@ -249,6 +253,8 @@ BEGIN
                estimated = dispatch.estimated OR by_dispatch.estimated,
                status = coalesce((by_dispatch.outcome).status, dispatch.status),
                error_code = coalesce((by_dispatch.outcome).error_code, dispatch.error_code),
+               answered_by = coalesce((by_dispatch.outcome).answered_by, dispatch.answered_by),
+               validated = coalesce((by_dispatch.outcome).validated, dispatch.validated),
                model_id = coalesce((by_dispatch.outcome).model_id, dispatch.model_id),
                provider_id = coalesce((by_dispatch.outcome).provider_id, dispatch.provider_id),
                baseline_cost_nanos = coalesce((by_dispatch.outcome).baseline_cost_nanos, dispatch.baseline_cost_nanos),
@@ -320,18 +326,20 @@ CREATE OR REPLACE FUNCTION ledger_finish(finishes jsonb) RETURNS void LANGUAGE s
         SELECT * FROM jsonb_to_recordset(finishes) AS wanted (dispatch dispatch, outcome dispatch)
     ), ended AS (
         INSERT INTO dispatch (id, created_at, tenant_id, api_key_id, end_user, task, tags, requested_model, policy_id,
-                              policy_version, rule, strategy, reason, stream, status, error_code, model_id, provider_id,
-                              baseline_cost_nanos, total_ms, first_byte_ms, overhead_us, finished_at)
+                              policy_version, rule, strategy, reason, stream, status, error_code, answered_by, validated,
+                              model_id, provider_id, baseline_cost_nanos, total_ms, first_byte_ms, overhead_us, finished_at)
         SELECT (dispatch).id, (dispatch).created_at, (dispatch).tenant_id, (dispatch).api_key_id, (dispatch).end_user,
                (dispatch).task, (dispatch).tags, (dispatch).requested_model, (dispatch).policy_id,
                (dispatch).policy_version, (dispatch).rule, coalesce((dispatch).strategy, ''), (dispatch).reason,
-               (dispatch).stream, (outcome).status, (outcome).error_code, (outcome).model_id, (outcome).provider_id,
-               (outcome).baseline_cost_nanos, (outcome).total_ms, (outcome).first_byte_ms, (outcome).overhead_us,
+               (dispatch).stream, (outcome).status, (outcome).error_code, (outcome).answered_by, (outcome).validated,
+               (outcome).model_id, (outcome).provider_id, (outcome).baseline_cost_nanos, (outcome).total_ms, (outcome).first_byte_ms, (outcome).overhead_us,
                (outcome).finished_at
           FROM item
             ON CONFLICT (created_at, id) DO UPDATE
            SET status = excluded.status,
                error_code = excluded.error_code,
+               answered_by = excluded.answered_by,
+               validated = excluded.validated,
                model_id = excluded.model_id,
                provider_id = excluded.provider_id,
                baseline_cost_nanos = excluded.baseline_cost_nanos,

@@ -151,7 +151,7 @@ class PostgresLedger:
             _BeginWire(
                 item.dispatch,
                 item.attempt,
-                item.attempt.position == 1,
+                item.attempt.is_first,
                 _slots_of(item.budgets, slots, budgets),
             )
             for item in items

@@ -38,6 +38,10 @@ class Dispatch(models.Model):
         "policies_app.Provider", null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
     attempts = models.SmallIntegerField()
+    answered_by = models.SmallIntegerField(
+        null=True, help_text="Position of the attempt that gave the answer."
+    )
+    validated = models.BooleanField(null=True, help_text="Whether the answer passed its validators.")
     input_tokens = models.BigIntegerField()
     cached_input_tokens = models.BigIntegerField()
     cache_write_tokens = models.BigIntegerField()
@@ -100,6 +104,9 @@ class Attempt(models.Model):
     wire_status = models.SmallIntegerField(null=True)
     fault = models.TextField()
     response_model = models.TextField()
+    validation = models.JSONField(
+        help_text="What each validator found: `validator`, `passed`, `expected`, `actual`, `score`."
+    )
     input_tokens = models.BigIntegerField()
     cached_input_tokens = models.BigIntegerField()
     cache_write_tokens = models.BigIntegerField()

@@ -50,7 +50,8 @@ def an_attempt(*, reserved_nanos: int = 1_000, **changes: Any) -> AttemptRecord:
         "id": uuid7(), "created_at": now, "position": 1, "role": AttemptRole.PRIMARY, "model_id": 1, "provider_id": 1,
         "price_id": 1, "reserved_nanos": reserved_nanos, "expires_at": now + timedelta(minutes=2), "start_offset_ms": 0,
     }  # fmt: skip
-    return AttemptRecord(**(values | changes))
+    values |= changes
+    return AttemptRecord(**({"is_first": values["position"] == 1} | values))
 
 
 def an_outcome(**changes: Any) -> DispatchOutcome:

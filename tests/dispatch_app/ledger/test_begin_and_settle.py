@@ -208,6 +208,37 @@ async def test_a_failed_attempt_and_its_fallback_add_up_on_the_dispatch(
     books.assert_they_agree()
 
 
+async def test_attempts_that_begin_at_once_share_one_dispatch_whichever_is_admitted(
+    ledger: PostgresLedger, books: Books, tenant: Tenant
+) -> None:
+    cap = await sync_to_async(make_budget)(tenant=tenant, limit_nanos=2_000)
+    dispatch = a_dispatch(tenant_id=tenant.pk)
+    dear, cheap, cheaper = (
+        an_attempt(reserved_nanos=reserved_nanos, position=position, is_first=True)
+        for position, reserved_nanos in enumerate((5_000, 1_200, 700), start=1)
+    )
+
+    verdicts = await asyncio.gather(
+        *(
+            ledger.begin(dispatch=dispatch, attempt=attempt, budgets=(cap,))
+            for attempt in (dear, cheap, cheaper)
+        )
+    )
+
+    assert [verdict.verdict for verdict in verdicts] == [
+        Verdict.OVER_BUDGET,
+        Verdict.ADMITTED,
+        Verdict.ADMITTED,
+    ]
+    assert [row["id"] for row in books.dispatches()] == [dispatch.id]
+    await ledger.settle(settlement=a_settlement(cheaper, cost_nanos=10, outcome=None))
+    outcome = an_outcome(answered_by=2, validated=False)
+    await ledger.settle(settlement=a_settlement(cheap, cost_nanos=700, outcome=outcome))
+    (row,) = books.dispatches()
+    assert (row["attempts"], row["cost_nanos"], row["answered_by"], row["validated"]) == (2, 710, 2, False)
+    books.assert_they_agree()
+
+
 async def test_a_dispatch_that_was_refused_is_logged_without_an_attempt(
     ledger: PostgresLedger, books: Books, tenant: Tenant
 ) -> None:
