@@ -28,3 +28,16 @@ def test_successes_earn_retries_up_to_a_cap() -> None:
         budget.earn()
 
     assert spend_all(budget, now=100.0) == 10
+
+
+def test_ten_successes_are_one_retry() -> None:
+    budget = RetryBudget()
+    spend_all(budget, now=100.0)
+    for _ in range(9):
+        budget.earn()
+    assert budget.left(now=100.0) == 0
+
+    budget.earn()
+
+    assert budget.left(now=100.0) == 1
+    assert spend_all(budget, now=100.0) == 1

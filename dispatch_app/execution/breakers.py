@@ -1,0 +1,270 @@
+"""Which targets may be called at the moment, as far as this process knows. Implements `ports.Health`; performs no I/O.
+
+A target is a model of a provider, called with one credential in one region. Each has a breaker of its own, which nobody
+else is told of, except for what concerns every process: long rate limits, refused credentials, lack of credit.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from dispatch_app.execution.breaker import (
+    JITTER,
+    MOST_COOLDOWN_S,
+    Breaker,
+    BreakerStatus,
+    Cause,
+)
+from dispatch_app.execution.ports import Clock, TargetReport
+from policies_app.routing.codes import HealthState
+from policies_app.routing.types import Candidate, TargetHealth
+
+RECENT_S = 300.0
+"""How long a target bears on its provider's health after its last call."""
+DEGRADED_SHARE = 0.5
+FORGET_AFTER_S = 3_600.0
+_REFRESH_S = 1.0
+_BEST_FIRST = {
+    state: rank
+    for rank, state in enumerate(
+        (HealthState.HEALTHY, HealthState.HALF_OPEN, HealthState.COOLING, HealthState.OPEN)
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetKey:
+    """What a breaker is kept for. Credential and region are empty where a provider has but one."""
+
+    provider_id: int
+    credential: str
+    model_id: int
+    region: str
+
+
+def key_of_model(candidate: Candidate) -> TargetKey:
+    """The key of a candidate whose provider has one credential and one region."""
+    return TargetKey(
+        provider_id=candidate.model.provider_id, credential="", model_id=candidate.model.id, region=""
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedBlock:
+    """What one process tells the others: for how many seconds more a target is not to be called."""
+
+    key: TargetKey
+    model: str
+    provider: str
+    cause: Cause
+    remaining_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetState:
+    """One target at a moment, as other processes and people get to see it. `to_share` is for processes."""
+
+    key: TargetKey
+    model: str
+    provider: str
+    status: BreakerStatus
+    since: datetime | None
+    until: datetime | None
+    to_share: SharedBlock | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Target:
+    key: TargetKey
+    model: str
+    provider: str
+    breaker: Breaker
+    last_used_at: float
+
+
+FleetHealth = tuple[Mapping[str, TargetHealth], frozenset[str]]
+"""The models that are not healthy, by name, and the names of the providers that are degraded."""
+
+
+class Breakers:
+    """The breakers of one process.
+
+    A provider is degraded when at least half of its targets that were called in the last five minutes are ejected, or
+    out of credit. Rate limits alone degrade nobody.
+    """
+
+    def __init__(
+        self, *, clock: Clock, random: Random, key_of: Callable[[Candidate], TargetKey] = key_of_model
+    ) -> None:
+        self._clock = clock
+        self._random = random
+        self._key_of = key_of
+        self._targets: dict[TargetKey, _Target] = {}
+        self._health: FleetHealth = ({}, frozenset())
+        self._seen: object = None
+        self._changes = 0
+        self._refresh_at = float("-inf")
+
+    def admits(self, candidate: Candidate) -> bool:
+        """Whether `candidate` may be called now. Yes takes the one probe of a half-open target.
+
+        Whoever makes no call after a yes gives the probe back by a report that blames nobody; else it is lost for a
+        minute.
+        """
+        now = self._clock.monotonic()
+        return self._target(candidate, now).breaker.admit(candidate, now=now)
+
+    def badness(self, candidate: Candidate) -> float:
+        """Orders targets that are not admitted: the least bad is tried where there is no other."""
+        return self._target(candidate, self._clock.monotonic()).breaker.badness()
+
+    def report(self, candidate: Candidate, report: TargetReport) -> None:
+        """Note how an attempt went."""
+        now = self._clock.monotonic()
+        breaker = self._target(candidate, now).breaker
+        turns = breaker.turns
+        breaker.note(report, candidate=candidate, now=now)
+        if breaker.turns != turns:
+            self._refresh_at = now
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever `fleet_health` says something new; cheap enough to be asked on every request."""
+        self._refresh()
+        return self._changes
+
+    def fleet_health(self) -> FleetHealth:
+        """How the fleet fares, as decisions need it. The same values until something changes."""
+        self._refresh()
+        return self._health
+
+    def states(self) -> list[TargetState]:
+        """Every target that was called in the last hour."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        self._forget(now)
+        return [self._state(target, now=now, wall=wall) for target in self._targets.values()]
+
+    def learn(self, blocks: Iterable[SharedBlock]) -> None:
+        """Take over what other processes say, in place of what they said before."""
+        now = self._clock.monotonic()
+        told = {block.key: block for block in blocks}
+        for key, target in self._targets.items():
+            if key not in told:
+                target.breaker.unlearn(now)
+        for block in told.values():
+            # A process whose clock or code is off must not eject for ever.
+            remaining_s = min(block.remaining_s, MOST_COOLDOWN_S * (1 + JITTER))
+            target = self._named_target(block.key, model=block.model, provider=block.provider, now=now)
+            target.breaker.learn(cause=block.cause, now=now, until=now + remaining_s)
+        self._refresh_at = now
+
+    def _target(self, candidate: Candidate, now: float) -> _Target:
+        model = candidate.model
+        return self._named_target(self._key_of(candidate), model=model.name, provider=model.provider, now=now)
+
+    def _named_target(self, key: TargetKey, *, model: str, provider: str, now: float) -> _Target:
+        target = self._targets.get(key)
+        if target is None:
+            breaker = Breaker(random=self._random)
+            target = _Target(key=key, model=model, provider=provider, breaker=breaker, last_used_at=now)
+            self._targets[key] = target
+            self._refresh_at = now
+        target.model, target.provider, target.last_used_at = model, provider, now
+        return target
+
+    def _refresh(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._refresh_at:
+            return
+        found = {key: target.breaker.status(now) for key, target in self._targets.items()}
+        degraded = self._degraded_providers(found, now)
+        untils = [status.until for status in found.values() if status.until is not None]
+        self._refresh_at = min([*untils, now + _REFRESH_S])
+        ailing = self._ailing_models(found)
+        seen = ({model: (status.state, status.until) for model, (_, status) in ailing.items()}, degraded)
+        if seen != self._seen:
+            self._seen = seen
+            self._health = (self._healths(ailing, now), degraded)
+            self._changes += 1
+
+    def _ailing_models(
+        self, found: Mapping[TargetKey, BreakerStatus]
+    ) -> dict[str, tuple[_Target, BreakerStatus]]:
+        """The best target of each model, where even that one is not healthy."""
+        best: dict[str, tuple[_Target, BreakerStatus]] = {}
+        for key, status in found.items():
+            target = self._targets[key]
+            known = best.get(target.model)
+            if known is None or _order(target, status) < _order(*known):
+                best[target.model] = (target, status)
+        return {
+            model: (target, status)
+            for model, (target, status) in best.items()
+            if status.state is not HealthState.HEALTHY
+        }
+
+    def _healths(
+        self, ailing: Mapping[str, tuple[_Target, BreakerStatus]], now: float
+    ) -> Mapping[str, TargetHealth]:
+        wall = self._clock.now()
+        return {
+            model: TargetHealth(
+                state=status.state,
+                until=_on_the_wall(status.until, now=now, wall=wall),
+                badness=target.breaker.badness(),
+            )
+            for model, (target, status) in ailing.items()
+        }
+
+    def _degraded_providers(self, found: Mapping[TargetKey, BreakerStatus], now: float) -> frozenset[str]:
+        known: dict[str, int] = {}
+        failing: dict[str, int] = {}
+        for key, status in found.items():
+            target = self._targets[key]
+            is_failing = status.cause is not None and status.cause is not Cause.RATE_LIMIT
+            if is_failing or now - target.breaker.last_report_at < RECENT_S:
+                known[target.provider] = known.get(target.provider, 0) + 1
+                failing[target.provider] = failing.get(target.provider, 0) + is_failing
+        return frozenset(
+            provider
+            for provider, count in failing.items()
+            if count and count >= DEGRADED_SHARE * known[provider]
+        )
+
+    def _state(self, target: _Target, *, now: float, wall: datetime) -> TargetState:
+        status = target.breaker.status(now)
+        shared = target.breaker.to_share(now)
+        block = None
+        if shared is not None:
+            cause, until = shared
+            block = SharedBlock(
+                key=target.key,
+                model=target.model,
+                provider=target.provider,
+                cause=cause,
+                remaining_s=until - now,
+            )
+        return TargetState(
+            key=target.key,
+            model=target.model,
+            provider=target.provider,
+            status=status,
+            since=_on_the_wall(status.since, now=now, wall=wall),
+            until=_on_the_wall(status.until, now=now, wall=wall),
+            to_share=block,
+        )
+
+    def _forget(self, now: float) -> None:
+        """Drop what was not called for an hour: models that were removed, credentials that were replaced."""
+        for key, target in list(self._targets.items()):
+            if now - target.last_used_at > FORGET_AFTER_S and target.breaker.status(now).until is None:
+                del self._targets[key]
+
+
+def _on_the_wall(moment: float | None, *, now: float, wall: datetime) -> datetime | None:
+    return None if moment is None else wall + timedelta(seconds=moment - now)
+
+
+def _order(target: _Target, status: BreakerStatus) -> tuple[int, float]:
+    return _BEST_FIRST[status.state], target.breaker.badness()

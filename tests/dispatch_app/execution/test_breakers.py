@@ -1,0 +1,230 @@
+"""The breakers of one process: which breaker a call goes by, and what decisions and other processes get to see."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from random import Random
+
+import pytest
+
+from dispatch_app.execution.breaker import JITTER, MOST_COOLDOWN_S, Cause
+from dispatch_app.execution.breakers import Breakers, SharedBlock, TargetKey, TargetState
+from dispatch_app.execution.ports import TargetReport
+from policies_app.routing.codes import FaultClass, HealthState
+from policies_app.routing.types import Candidate
+from tests.dispatch_app.routing_values import NOW, make_candidate
+
+
+@dataclass
+class ManualClock:
+    at: float = 500.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.at - 500.0)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def breakers(clock: ManualClock) -> Breakers:
+    return Breakers(clock=clock, random=Random(1))
+
+
+def candidate_of(name: str, *, number: int, provider: str = "vendor") -> Candidate:
+    candidate = make_candidate(name, number=number)
+    return replace(candidate, model=replace(candidate.model, provider=provider))
+
+
+SMALL = candidate_of("small", number=1)
+LARGE = candidate_of("large", number=2)
+OTHER = candidate_of("other", number=3, provider="elsewhere")
+
+
+def ends(
+    breakers: Breakers,
+    candidate: Candidate,
+    fault: FaultClass | None = None,
+    *,
+    times: int = 1,
+    retry_after_s: int | None = None,
+) -> None:
+    report = TargetReport(
+        fault=fault, retry_after_s=retry_after_s, first_byte_ms=None, total_ms=0, output_tokens=0
+    )
+    for _ in range(times):
+        breakers.report(candidate, report)
+
+
+def state_of(breakers: Breakers, model: str) -> TargetState:
+    [state] = [state for state in breakers.states() if state.model == model]
+    return state
+
+
+def test_each_target_has_a_breaker_of_its_own(breakers: Breakers) -> None:
+    ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
+
+    assert not breakers.admits(SMALL)
+    assert breakers.admits(LARGE)
+
+
+def test_credentials_and_regions_are_targets_of_their_own(clock: ManualClock) -> None:
+    used = {"credential": "first"}
+
+    def key_of(candidate: Candidate) -> TargetKey:
+        return TargetKey(provider_id=1, credential=used["credential"], model_id=candidate.model.id, region="")
+
+    breakers = Breakers(clock=clock, random=Random(1), key_of=key_of)
+    ends(breakers, SMALL, FaultClass.CREDENTIAL_REFUSED)
+    assert not breakers.admits(SMALL)
+    assert breakers.fleet_health()[0]["small"].state is HealthState.OPEN
+
+    used["credential"] = "second"
+    assert breakers.admits(SMALL)
+    # Somebody can still be asked for the model.
+    assert "small" not in breakers.fleet_health()[0]
+
+
+def test_decisions_see_the_models_that_are_not_healthy(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, SMALL, FaultClass.RATE_LIMITED, retry_after_s=8)
+    ends(breakers, LARGE)
+
+    targets, _ = breakers.fleet_health()
+
+    assert list(targets) == ["small"]
+    assert targets["small"].state is HealthState.COOLING
+    until = targets["small"].until
+    assert until is not None
+    assert timedelta(seconds=8) <= until - clock.now() <= timedelta(seconds=8.8)
+    assert targets["small"].badness == breakers.badness(SMALL)
+
+
+def test_the_view_is_the_same_value_until_something_changes(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
+    view, changes = breakers.fleet_health(), breakers.changes
+
+    for _ in range(30):
+        clock.at += 0.1
+        ends(breakers, LARGE)
+        assert breakers.fleet_health() is view
+    assert breakers.changes == changes
+
+    clock.at += 3
+    assert breakers.changes > changes
+    assert breakers.fleet_health()[0]["small"].state is HealthState.HALF_OPEN
+
+
+def test_every_change_is_seen_at_once(breakers: Breakers) -> None:
+    changes = breakers.changes
+    for fault in (FaultClass.CREDENTIAL_REFUSED, None):
+        ends(breakers, SMALL, fault)
+        assert breakers.changes == changes + 1
+        changes += 1
+
+
+def test_a_provider_is_degraded_when_half_of_what_is_called_of_it_is_ejected(breakers: Breakers) -> None:
+    third = candidate_of("third", number=4)
+    for candidate in (SMALL, LARGE, third, OTHER):
+        ends(breakers, candidate)
+
+    ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
+    assert breakers.fleet_health()[1] == frozenset()
+
+    ends(breakers, LARGE, FaultClass.QUOTA_EXHAUSTED)
+    assert breakers.fleet_health()[1] == {"vendor"}
+
+
+def test_rate_limits_degrade_no_provider(breakers: Breakers) -> None:
+    ends(breakers, OTHER, FaultClass.RATE_LIMITED, retry_after_s=100)
+
+    assert breakers.fleet_health()[1] == frozenset()
+
+
+def test_what_nobody_calls_any_more_does_not_hide_what_fails(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, candidate_of("old-a", number=8))
+    ends(breakers, candidate_of("old-b", number=9))
+    clock.at += 301
+
+    ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
+
+    assert breakers.fleet_health()[1] == {"vendor"}
+
+
+def block(candidate: Candidate, *, cause: Cause = Cause.QUOTA, remaining_s: float = 100.0) -> SharedBlock:
+    model = candidate.model
+    return SharedBlock(
+        key=TargetKey(provider_id=model.provider_id, credential="", model_id=model.id, region=""),
+        model=model.name,
+        provider=model.provider,
+        cause=cause,
+        remaining_s=remaining_s,
+    )
+
+
+def test_what_one_process_shares_the_others_learn(clock: ManualClock) -> None:
+    first, second = (Breakers(clock=clock, random=Random(seed)) for seed in (1, 2))
+    ends(first, SMALL, FaultClass.RATE_LIMITED, retry_after_s=60)
+    ends(first, LARGE, FaultClass.SERVER_ERROR, times=5)
+
+    shared = [state.to_share for state in first.states() if state.to_share is not None]
+    second.learn(shared)
+
+    assert [told.model for told in shared] == ["small"]
+    assert not second.admits(SMALL)
+    assert second.admits(LARGE)
+    assert second.fleet_health()[0]["small"].state is HealthState.COOLING
+    assert all(state.to_share is None for state in second.states())
+
+
+def test_learning_replaces_what_was_told_before(breakers: Breakers) -> None:
+    breakers.learn([block(SMALL), block(LARGE)])
+    breakers.learn([block(LARGE)])
+
+    assert breakers.admits(SMALL)
+    assert not breakers.admits(LARGE)
+
+
+def test_nobody_can_be_told_to_wait_for_ever(breakers: Breakers, clock: ManualClock) -> None:
+    breakers.learn([block(SMALL, remaining_s=1e9)])
+
+    until = breakers.fleet_health()[0]["small"].until
+    assert until is not None
+    assert until - clock.now() <= timedelta(seconds=MOST_COOLDOWN_S * (1 + JITTER))
+
+
+def test_states_say_when_and_why(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, SMALL, times=3)
+    clock.at += 5
+    ends(breakers, SMALL, FaultClass.INVALID_REPLY, times=5)
+
+    state = state_of(breakers, "small")
+
+    assert state.provider == "vendor"
+    assert state.since == clock.now()
+    assert state.until is not None
+    assert state.status.last_fault is FaultClass.INVALID_REPLY
+    assert state.status.consecutive_failures == 5
+    assert (state.status.calls, state.status.failures) == (8, 5)
+
+
+def test_targets_that_nobody_calls_are_forgotten(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, SMALL)
+    clock.at += 3_000
+    ends(breakers, LARGE)
+    clock.at += 601
+
+    assert [state.model for state in breakers.states()] == ["large"]
+
+
+def test_the_same_seed_gives_the_same_times(clock: ManualClock) -> None:
+    def run() -> list[datetime | None]:
+        breakers = Breakers(clock=clock, random=Random(42))
+        ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
+        ends(breakers, LARGE, FaultClass.RATE_LIMITED)
+        return [state.until for state in breakers.states()]
+
+    assert run() == run()
