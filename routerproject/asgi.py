@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +20,7 @@ from django.conf import settings  # noqa: E402
 from django.db import connection  # noqa: E402
 from starlette.types import Receive, Scope, Send  # noqa: E402
 
+from dispatch_app.execution.breakers import Breakers  # noqa: E402
 from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
 from dispatch_app.gateway.services import Limits, Services, SystemClock  # noqa: E402
 from dispatch_app.ledger.ledger import PostgresLedger  # noqa: E402
@@ -61,6 +63,7 @@ async def open_services() -> AsyncIterator[Services]:
                 find_provider=lambda provider_id: snapshots.current.providers.get(provider_id),  # noqa: PLW0108
                 now=clock.now,
             ),
+            health=Breakers(clock=clock, random=random.Random()),  # noqa: S311 - jitter
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
             database_answers=lambda: _database_answers(conninfo),
             limits=Limits(body_bytes=settings.MAX_BODY_BYTES),

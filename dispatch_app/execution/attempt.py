@@ -1,21 +1,42 @@
-"""One attempt, while it runs and when it is over."""
+"""One attempt: while it runs, when it has answered, and when it is over."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from dispatch_app.execution.ports import AttemptRecord, Settlement
-from policies_app.routing.types import Candidate
+from policies_app.routing.types import Candidate, Facts, Usage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class RunningAttempt:
-    """One attempt while it runs."""
+    """One attempt while it runs: what is asked of whom, and what has come of it so far."""
 
     record: AttemptRecord
     candidate: Candidate
+    request: Request
+    facts: Facts
     started_at: float
     deadline_at: float
     first_byte_at: float | None = None
     received_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Answer:
+    """What an attempt answered, before anybody has accepted it.
+
+    `reply` is the whole answer, None where it was forwarded as it came. `parts` is what a streaming client has still to
+    get of it.
+    """
+
+    attempt: RunningAttempt
+    model: str
+    usage: Usage | None
+    wire_status: int
+    first_byte_at: float
+    ended_at: float
+    reply: Reply | None = None
+    parts: list[StreamPart] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

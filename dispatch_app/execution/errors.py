@@ -8,6 +8,7 @@
      ├── QuotaExhaustedError          429 or 402 for want of credit       yes         no       nothing
      ├── ServerFailedError            5xx, 408                            yes         yes      bound, if the vendor bills it
      ├── RequestRejectedError         400, 404, 413, 422, …               no          no       nothing
+     │    └── ContextTooLongError     the prompt does not fit the model   by leave    no       nothing
      ├── CredentialRefusedError       401, 403                            yes         no       nothing
      ├── FirstByteTimeoutError        silence before the reply            yes         no       bound
      ├── IdleTimeoutError             silence within the reply            yes         no       bound
@@ -16,7 +17,9 @@
      ├── StreamFailedError            an error event after status 200     yes         yes      usage, else bound
      ├── InvalidReplyError            not what the wire format promises   yes         no       usage, else bound
      ├── RedirectedError              3xx, never followed                 yes         no       nothing
-     └── ClientGoneError              the caller hung up                  no          no       received, at most the bound
+     └── StoppedError                 cut from our side                                        received, at most the bound
+          ├── ClientGoneError         the caller hung up                  no          no
+          └── SupersededError         another answer had won              no          no
 
     DispatchError                     the dispatch failed; says what the client is told
 
@@ -52,6 +55,8 @@ class ErrorCode(StrEnum):
     NO_TARGET_AVAILABLE = "no_target_available"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    NO_VALID_ANSWER = "no_valid_answer"
+    CLIENT_DISCONNECTED = "client_disconnected"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -157,6 +162,10 @@ class RequestRejectedError(UpstreamError):
         return DispatchError(status=self.wire_status or 400, code=ErrorCode.REQUEST_REJECTED)
 
 
+class ContextTooLongError(RequestRejectedError):
+    """The prompt does not fit this model; a larger one may take it, where the rule gives leave."""
+
+
 class CredentialRefusedError(UpstreamError):
     """Never told as a 401: it is not the client's key that was refused."""
 
@@ -202,9 +211,21 @@ class RedirectedError(UpstreamError):
     is_billable = False
 
 
-class ClientGoneError(UpstreamError):
+class StoppedError(UpstreamError):
+    """The attempt was cut from our side while the vendor was at it, and is charged for what had come by then."""
+
+    fails_over = False
+
+
+class ClientGoneError(StoppedError):
     """The caller hung up in the middle of a stream. `client_status` is for the log alone."""
 
     fault = FaultClass.CLIENT_DISCONNECTED
-    fails_over = False
     client_status = 499
+    client_code = ErrorCode.CLIENT_DISCONNECTED
+
+
+class SupersededError(StoppedError):
+    """Another attempt of the same dispatch had won."""
+
+    fault = FaultClass.SUPERSEDED

@@ -1,67 +1,127 @@
-"""From a vendor's stream to a client's, part by part."""
+"""Taking a vendor's stream in: to keep it, or to hand it to the client part by part."""
 
-import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from dispatch_app.execution.attempt import RunningAttempt
-from dispatch_app.execution.canonical import StreamPart
-from dispatch_app.execution.errors import ClientGoneError
+from dispatch_app.execution.canonical import ChunkChoice, StreamPart
+from dispatch_app.execution.cut import Cut
+from dispatch_app.execution.errors import ClientGoneError, SupersededError
 from dispatch_app.execution.ports import Clock, Sink
 from policies_app.routing.types import Usage
 
 CLIENT_STALL_S = 60.0
 """A client that takes nothing for so long counts as gone."""
 
+Claim = Callable[[RunningAttempt], bool]
+"""Asked at the first byte of an attempt: whether it may go on, or another one came before it."""
 
-class Forwarding:
-    """Hands the parts of one attempt to the client, and stops when the client is gone.
 
-    As a context it cuts whatever is awaited the moment that the client hangs up.
+@dataclass(slots=True, kw_only=True)
+class Delivered:
+    """What has reached the client of an answer that is streamed straight through.
+
+    `text` is the answer so far, None where there is more to it than one text that somebody else could carry on.
     """
 
-    def __init__(self, *, attempt: RunningAttempt, sink: Sink, clock: Clock, choices: int) -> None:
+    has_begun: bool = False
+    parts: int = 0
+    text: str | None = ""
+
+    def add(self, part: StreamPart) -> None:
+        self.has_begun = True
+        self.parts += 1
+        for choice in part.choices:
+            extra = {name for name, value in choice.delta.items() if value} - {"role", "content"}
+            said = choice.delta.get("content") or ""
+            is_plain = choice.index == 0 and not extra and isinstance(said, str)
+            self.text = self.text + said if is_plain and self.text is not None else None
+
+
+class Reception:
+    """Notes what the parts of one attempt say of it."""
+
+    def __init__(self, *, attempt: RunningAttempt, clock: Clock, claim: Claim | None = None) -> None:
         self._attempt = attempt
-        self._sink = sink
         self._clock = clock
-        self._unfinished = choices
-        self._cut = asyncio.timeout(None)
-        self.held_back: list[StreamPart] = []
-        self.has_forwarded = False
+        self._claim = claim
         self.usage: Usage | None = None
         self.model = ""
 
-    async def __aenter__(self) -> None:
-        await self._cut.__aenter__()
-        self._sink.on_abandoned(self._leave)
+    def note(self, part: StreamPart) -> None:
+        """Take note of a part.
 
-    async def __aexit__(self, *raised: object) -> None:
-        self._sink.on_abandoned(None)
-        try:
-            await self._cut.__aexit__(*raised)  # type: ignore[arg-type] # passed on as they came
-        except TimeoutError as error:
-            raise ClientGoneError(wire_status=200, usage=self.usage) from error
-
-    async def take(self, part: StreamPart) -> None:
-        """Note what a part says of the attempt; forward it, or hold it back if it is among the last."""
-        if self._attempt.first_byte_at is None:
-            self._attempt.first_byte_at = self._clock.monotonic()
-        self._attempt.received_bytes += part.text_bytes
+        :raises SupersededError: if another attempt had its first byte before this one.
+        """
+        attempt = self._attempt
+        if attempt.first_byte_at is None:
+            attempt.first_byte_at = self._clock.monotonic()
+            if self._claim is not None and not self._claim(attempt):
+                raise SupersededError(wire_status=200)
+        attempt.received_bytes += part.text_bytes
         self.usage = part.usage or self.usage
         self.model = part.model or self.model
+
+
+@dataclass(slots=True, kw_only=True)
+class Collecting:
+    """Keeps an answer until it is accepted."""
+
+    reception: Reception
+    parts: list[StreamPart] = field(default_factory=list)
+
+    async def take(self, part: StreamPart) -> None:
+        """Keep a part."""
+        self.reception.note(part)
+        self.parts.append(part)
+
+
+class Forwarding:
+    """Hands an answer to the client as it comes, but for its last part, which waits until the dispatch is settled."""
+
+    def __init__(
+        self, *, reception: Reception, sink: Sink, cut: Cut, choices: int, delivered: Delivered
+    ) -> None:
+        self.reception = reception
+        self.parts: list[StreamPart] = []
+        self._sink = sink
+        self._cut = cut
+        self._unfinished = choices
+        self._delivered = delivered
+        self._continues = delivered.has_begun
+
+    async def take(self, part: StreamPart) -> None:
+        """Forward a part, or keep it if it is among the last."""
+        self.reception.note(part)
+        if self._continues:
+            part = _without_role(part)
         self._unfinished -= part.finished_choices
         if self._unfinished > 0:
             await self._forward(part)
         elif part.choices:
-            self.held_back.append(part)
+            self.parts.append(part)
 
     async def _forward(self, part: StreamPart) -> None:
-        self.has_forwarded = True
+        self._delivered.add(part)
         if self._sink.offer(part):
             return
-        self._cut.reschedule(self._clock.monotonic() + CLIENT_STALL_S)
+        self._cut.alarm(ClientGoneError(wire_status=200), in_s=CLIENT_STALL_S)
         await self._sink.put(part)
-        if not self._sink.is_abandoned:
-            self._cut.reschedule(None)
+        self._cut.call_off()
 
-    def _leave(self) -> None:
-        if not self._cut.expired():
-            self._cut.reschedule(self._clock.monotonic())
+
+def _without_role(part: StreamPart) -> StreamPart:
+    """A part of an answer that the client has the beginning of: nobody starts to speak anew."""
+    return StreamPart(
+        model=part.model,
+        usage=part.usage,
+        choices=[
+            ChunkChoice(
+                index=choice.index,
+                delta={name: value for name, value in choice.delta.items() if name != "role"},
+                logprobs=choice.logprobs,
+                finish_reason=choice.finish_reason,
+            )
+            for choice in part.choices
+        ],
+    )

@@ -222,7 +222,17 @@ class Health(Protocol):
         """Orders targets that are not admitted: the least bad is tried where there is no other."""
 
     def report(self, candidate: Candidate, report: TargetReport) -> None:
-        """Note how an attempt went. Called once for every attempt that was begun."""
+        """Note how an attempt went. Called once for every attempt, and after a yes of `admits` that led to none."""
+
+
+class HedgeBudget(Protocol):
+    """Keeps hedged requests a small share of those that could be."""
+
+    def count(self) -> None:
+        """Count a dispatch that may hedge."""
+
+    def spend(self) -> bool:
+        """Take one hedge; False if that would be too many."""
 
 
 class Clock(Protocol):

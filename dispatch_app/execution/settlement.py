@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from dispatch_app.execution.errors import ClientGoneError, UpstreamError
+from dispatch_app.execution.errors import StoppedError, UpstreamError
 from policies_app.routing.money import bound_nanos, cost_nanos
 from policies_app.routing.types import Candidate, Facts, Usage
 
@@ -42,7 +42,7 @@ def charge_fault(
     """
     if not error.is_billable:
         return NOTHING
-    if isinstance(error, ClientGoneError) and error.usage is None and received_bytes is not None:
+    if isinstance(error, StoppedError) and error.usage is None and received_bytes is not None:
         return _charge_received(candidate, facts, received_bytes)
     return charge_reply(usage=error.usage, candidate=candidate, facts=facts)
 

@@ -1,45 +1,42 @@
 """Whom to ask next."""
 
-from dispatch_app.execution.retry_budget import RetryBudget
-from policies_app.routing.codes import AttemptRole
-from policies_app.routing.types import Candidate, RoutePlan
+from dispatch_app.execution.ports import Health
+from policies_app.routing.types import Candidate
 
 
 class Targets:
-    """The candidates still to be asked: in order, each once, and once more at most for a retry."""
+    """The candidates still to be asked, each once, in order; those that are ejected at the moment only if no other is left."""
 
-    def __init__(self, *, plan: RoutePlan) -> None:
-        self._waiting = list(reversed(plan.candidates))
+    def __init__(self, candidates: tuple[Candidate, ...], *, health: Health) -> None:
+        self._waiting = list(candidates)
+        self._health = health
         self._bound_forbidden: int | None = None
-        self._retried: set[str] = set()
-        self.role = AttemptRole.PRIMARY
-        self._next_role = AttemptRole.PRIMARY
-
-    @property
-    def has_more(self) -> bool:
-        return any(self._fits(candidate) for candidate in self._waiting)
+        self._had_last_resort = False
 
     def take(self) -> Candidate | None:
         """The next candidate, None if there is none left."""
-        while self._waiting:
-            candidate = self._waiting.pop()
-            if self._fits(candidate):
-                self.role, self._next_role = self._next_role, AttemptRole.FALLBACK
-                return candidate
-        return None
+        fitting = [candidate for candidate in self._waiting if self._fits(candidate)]
+        for candidate in fitting:
+            if self._health.admits(candidate):
+                return self._remove(candidate)
+        if not fitting or self._had_last_resort:
+            return None
+        self._had_last_resort = True
+        return self._remove(min(fitting, key=self._health.badness))
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a candidate that has not been asked."""
+        return any(self._fits(candidate) for candidate in self._waiting)
 
     def forbid_bounds_from(self, bound_nanos: int) -> None:
         """Leave out candidates that reserve as much as one that a budget could not cover."""
-        self._bound_forbidden = bound_nanos
+        known = self._bound_forbidden
+        self._bound_forbidden = bound_nanos if known is None else min(known, bound_nanos)
 
-    def retry(self, candidate: Candidate, *, budget: RetryBudget, now: float) -> bool:
-        """Put a candidate back in front, unless it had its retry or the process has had too many."""
-        if candidate.model.name in self._retried or not budget.spend(now=now):
-            return False
-        self._retried.add(candidate.model.name)
-        self._waiting.append(candidate)
-        self._next_role = AttemptRole.RETRY
-        return True
+    def _remove(self, candidate: Candidate) -> Candidate:
+        self._waiting.remove(candidate)
+        return candidate
 
     def _fits(self, candidate: Candidate) -> bool:
         return self._bound_forbidden is None or candidate.bound_nanos < self._bound_forbidden

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from dispatch_app.execution.dispatcher import Order
 from dispatch_app.execution.errors import ErrorCode
+from dispatch_app.execution.order import Order
 from dispatch_app.execution.ports import BudgetKey, DispatchRecord
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.prompt import Prompt
@@ -111,6 +111,7 @@ def order_of(
         baseline=None if baseline is None else baseline.price_at(now),
         received_at=received_at,
         deadline_at=received_at + deadline_ms / 1000,
+        seed=admission.decision.seed,
     )
 
 

@@ -31,6 +31,11 @@ async def start_events(send: Send, *, headers: RawHeaders) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM + headers})
 
 
+async def send_comment(send: Send) -> None:
+    """Show that the connection is alive while there is nothing to say yet. Clients pass over it."""
+    await send_event(send, b": still at it\n\n")
+
+
 async def send_event(send: Send, event: bytes) -> None:
     await send({"type": "http.response.body", "body": event, "more_body": True})
 

@@ -10,14 +10,20 @@ from starlette.types import Receive
 from dispatch_app.execution.canonical import StreamPart
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.errors import DispatchError, ErrorCode
-from dispatch_app.gateway.answers import end_events, send_event, send_json, start_events
+from dispatch_app.gateway.answers import end_events, send_comment, send_event, send_json, start_events
 from dispatch_app.gateway.exchange import Exchange, inputs_of
 from dispatch_app.gateway.openai_chat import StreamRenderer, parse_chat, render_reply
 from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.gateway.streaming import StreamQueue
 from dispatch_app.gateway.trace import dispatch_details
+from policies_app.routing.codes import Strategy
 
 logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10.0
+"""How long a stream may be silent; proxies on the way cut connections that are so for a minute."""
+_KEEPING_BACK = frozenset({Strategy.CASCADE, Strategy.PARALLEL})
+"""Strategies that give an answer only when it is whole."""
 
 
 async def chat_completions(exchange: Exchange) -> None:
@@ -48,7 +54,10 @@ async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbo
 async def _answer_with_stream(
     exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool
 ) -> None:
-    """The response begins with the first part, so that whatever happened before it can still be told by a status."""
+    """The response begins with the first part, so that whatever happened before it can still be told by a status.
+
+    Answers that are kept until they are accepted can take long: then it begins with a comment, and goes on with them.
+    """
     queue = StreamQueue()
     exchange.services.owners.start(_own(dispatch, queue))
     renderer = StreamRenderer(
@@ -57,13 +66,21 @@ async def _answer_with_stream(
         includes_usage=prompt.includes_usage,
     )
     async with _watch(exchange.receive, queue):
-        item = await queue.get()
-        if isinstance(item, DispatchError):
-            raise item
-        await start_events(exchange.send, headers=exchange.headers())
-        while isinstance(item, StreamPart):
-            await send_event(exchange.send, renderer.part(item, model=dispatch.progress.model_name))
-            item = await queue.get()
+        has_begun = False
+        is_kept_back = dispatch.order.plan.strategy in _KEEPING_BACK
+        while True:
+            item = await queue.get(within_s=HEARTBEAT_S if has_begun or is_kept_back else None)
+            if isinstance(item, DispatchError) and not has_begun:
+                raise item
+            if not has_begun:
+                await start_events(exchange.send, headers=exchange.headers())
+                has_begun = True
+            if item is None:
+                await send_comment(exchange.send)
+            elif isinstance(item, StreamPart):
+                await send_event(exchange.send, renderer.part(item, model=dispatch.progress.model_name))
+            else:
+                break
         await end_events(
             exchange.send, _last_event(exchange, dispatch, renderer, item, is_verbose=is_verbose)
         )

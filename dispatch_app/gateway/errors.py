@@ -29,6 +29,8 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.NO_TARGET_AVAILABLE: "No model is available for this request.",
     ErrorCode.LEDGER_UNAVAILABLE: "The ledger is unavailable, so nothing was sent. Try again shortly.",
     ErrorCode.DEADLINE_EXCEEDED: "No reply came in time.",
+    ErrorCode.NO_VALID_ANSWER: "No model's answer passed the checks of the rule.",
+    ErrorCode.CLIENT_DISCONNECTED: "The client went away.",
     ErrorCode.INTERNAL_ERROR: "Something went wrong here. The request id tells the operators what.",
 }
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from starlette.types import Scope
 
-from dispatch_app.execution.dispatcher import Progress
+from dispatch_app.execution.progress import Progress
 from dispatch_app.gateway.errors import RequestError
 from policies_app.routing.types import Decision
 
@@ -99,12 +99,14 @@ def decision_headers(decision: Decision, reason: str) -> RawHeaders:
 
 
 def progress_headers(progress: Progress) -> RawHeaders:
-    """Which model is answering, after how many attempts."""
+    """Which model is answering, after how many attempts, and whether its answer passed what it was put to."""
     headers = [(b"x-dispatch-attempts", b"%d" % progress.attempts)]
     if progress.candidate is not None:
         model = progress.candidate.model
         headers.append((b"x-dispatch-model", header_value(model.name)))
         headers.append((b"x-dispatch-provider", header_value(model.provider)))
+    if progress.validated is not None:
+        headers.append((b"x-dispatch-validated", b"true" if progress.validated else b"false"))
     return headers
 
 

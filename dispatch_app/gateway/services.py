@@ -9,9 +9,11 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from dispatch_app.execution.dispatcher import Dispatch, Order, Ports
+from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError, ErrorCode
-from dispatch_app.execution.ports import Ledger, Upstream
+from dispatch_app.execution.hedge_budget import HedgeBudget
+from dispatch_app.execution.order import Order, Ports
+from dispatch_app.execution.ports import Health, Ledger, Upstream
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.gateway.owners import Owners
 from dispatch_app.snapshot.situation import Usage
@@ -58,12 +60,14 @@ class Services:
     ledger: Ledger
     budget_usage: Usage
     upstream: Upstream
+    health: Health
     pepper: bytes = field(repr=False)
     database_answers: Callable[[], Awaitable[bool]]
     limits: Limits = field(default_factory=Limits)
     clock: SystemClock = field(default_factory=SystemClock)
     owners: Owners = field(default_factory=Owners)
     retries: RetryBudget = field(default_factory=RetryBudget)
+    hedges: HedgeBudget = field(default_factory=HedgeBudget)
 
     def snapshot(self) -> Snapshot:
         """The snapshot of the moment.
@@ -77,6 +81,12 @@ class Services:
     def dispatch(self, order: Order) -> Dispatch:
         """A dispatch of `order`, ready to run."""
         ports = Ports(
-            ledger=self.ledger, upstream=self.upstream, clock=self.clock, new_id=new_id, retries=self.retries
+            ledger=self.ledger,
+            upstream=self.upstream,
+            clock=self.clock,
+            new_id=new_id,
+            retries=self.retries,
+            hedges=self.hedges,
+            health=self.health,
         )
         return Dispatch(order=order, ports=ports)

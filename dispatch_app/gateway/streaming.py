@@ -54,8 +54,14 @@ class StreamQueue:
         if self._on_abandoned is not None:
             self._on_abandoned()
 
-    async def get(self) -> Item:
-        """The next item."""
-        item = await self._queue.get()
+    async def get(self, *, within_s: float | None = None) -> Item | None:
+        """The next item; None if none comes in time."""
+        if self._queue.empty() and within_s is not None:
+            try:
+                item = await asyncio.wait_for(self._queue.get(), within_s)
+            except TimeoutError:
+                return None
+        else:
+            item = await self._queue.get()
         self._has_room.set()
         return item

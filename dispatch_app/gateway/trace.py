@@ -20,6 +20,8 @@ def dispatch_details(exchange: Exchange, dispatch: Dispatch, *, is_verbose: bool
         "cost_usd": usd(progress.cost_nanos),
         "cost_nanos": progress.cost_nanos,
         "estimated": progress.is_estimated,
+        "validated": progress.validated,
+        "continued": progress.is_continued,
         "settlement": "settled" if progress.is_settled else "pending",
         "overhead_ms": round(exchange.overhead_s * 1000, 2),
     }
@@ -69,6 +71,7 @@ def _attempt(past: PastAttempt) -> dict[str, Any]:
         "model": past.candidate.model.name,
         "provider": past.candidate.model.provider,
         "fault": settlement.fault,
+        "validation": settlement.validation,
         "cost_usd": usd(settlement.cost_nanos),
         "estimated": settlement.estimated,
         "latency_ms": settlement.latency_ms,

@@ -6,6 +6,7 @@ import msgspec
 
 from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
+    ContextTooLongError,
     CredentialRefusedError,
     InvalidReplyError,
     QuotaExhaustedError,
@@ -139,6 +140,8 @@ def read_error(
         )
     if wire_status == 429 and "insufficient_quota" not in _error_codes(body):
         return RateLimitedError(wire_status=wire_status, retry_after_s=retry_after_s)
+    if wire_status == 400 and "context_length_exceeded" in _error_codes(body):
+        return ContextTooLongError(wire_status=wire_status)
     return _refusal_kind(wire_status)(wire_status=wire_status)
 
 

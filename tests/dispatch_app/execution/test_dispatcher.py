@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from dispatch_app.execution.canonical import Request
-from dispatch_app.execution.dispatcher import Dispatch, Order, Ports, StreamTail
+from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.errors import (
     CredentialRefusedError,
     DeadlineExceededError,
@@ -29,10 +29,13 @@ from dispatch_app.execution.errors import (
     UnreachableError,
     UpstreamError,
 )
+from dispatch_app.execution.hedge_budget import HedgeBudget
+from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import DispatchRecord
 from dispatch_app.execution.retry_budget import RetryBudget
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
 from policies_app.routing.types import Candidate, RoutePlan, Usage
+from tests.dispatch_app.execution.health import ScriptedHealth
 from tests.dispatch_app.execution.in_memory_ledger import InMemoryLedger
 from tests.dispatch_app.execution.scripted_upstream import (
     USAGE,
@@ -69,6 +72,7 @@ class Scenario:
     ledger: InMemoryLedger
     upstream: ScriptedUpstream
     retries: RetryBudget
+    health: ScriptedHealth = field(default_factory=ScriptedHealth)
 
     def dispatch(
         self,
@@ -104,6 +108,8 @@ class Scenario:
             clock=LoopClock(),
             new_id=lambda: UUID(int=next(serial)),
             retries=self.retries,
+            hedges=HedgeBudget(),
+            health=self.health,
         )
         return Dispatch(order=order, ports=ports)
 

@@ -1,0 +1,524 @@
+"""The attempts of one dispatch: each begun in the ledger before a byte leaves, performed, and settled once.
+
+Strategies decide whom to ask and what becomes of an answer; everything that costs money passes through here.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum, auto
+
+from dispatch_app.execution.assembly import assemble, disassemble
+from dispatch_app.execution.attempt import Answer, PastAttempt, RunningAttempt
+from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.cut import Cut
+from dispatch_app.execution.envelope import Envelope
+from dispatch_app.execution.errors import (
+    ClientGoneError,
+    DeadlineExceededError,
+    DispatchError,
+    ErrorCode,
+    SupersededError,
+    UpstreamError,
+)
+from dispatch_app.execution.forwarding import Claim, Collecting, Delivered, Forwarding, Reception
+from dispatch_app.execution.order import Order, Ports
+from dispatch_app.execution.ports import (
+    AttemptRecord,
+    BeginVerdict,
+    DispatchOutcome,
+    Finding,
+    LedgerUnavailableError,
+    Settlement,
+    Sink,
+    TargetReport,
+    UpstreamCall,
+    Verdict,
+)
+from dispatch_app.execution.progress import Progress
+from dispatch_app.execution.settlement import NOTHING, Charge, charge_fault, charge_reply
+from dispatch_app.execution.targets import Targets
+from policies_app.routing.codes import (
+    AttemptRole,
+    AttemptState,
+    Capability,
+    DispatchStatus,
+    FaultClass,
+    RefusalCode,
+)
+from policies_app.routing.money import cost_nanos
+from policies_app.routing.types import Candidate, Facts, Usage
+
+EXPIRY_MARGIN = timedelta(seconds=60)
+"""How long after its deadline an unsettled attempt counts as lost."""
+
+
+class Delivery(Enum):
+    """How an answer comes in."""
+
+    WHOLE = auto()
+    """In one piece."""
+    BUFFERED = auto()
+    """As a stream that is kept, and can be stopped half-way."""
+    DIRECT = auto()
+    """As a stream that the client gets as it comes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Concluded:
+    """An attempt that is over, but not yet posted: it may turn out to be the one that ends the dispatch."""
+
+    attempt: RunningAttempt
+    charge: Charge
+    ended_at: float
+    wire_status: int | None
+    fault: FaultClass | None
+    model: str
+    validation: tuple[Finding, ...]
+    is_void: bool
+
+
+class Attempts:
+    """Makes and settles attempts inside the envelope of one dispatch.
+
+    `error` is what the client is told if there is no answer. What is over is posted by the next `begin`, by `flush`, or
+    together with the end of the dispatch.
+    """
+
+    def __init__(self, *, order: Order, ports: Ports) -> None:
+        self.order = order
+        self.ports = ports
+        self.progress = Progress()
+        self.envelope = Envelope(plan=order.plan, deadline_at=order.deadline_at, clock=ports.clock)
+        self.targets = Targets(order.plan.candidates, health=ports.health)
+        self.delivered = Delivered()
+        self.error: DispatchError | None = None
+        self._sink: Sink | None = None
+        self._position = 0
+        self._concluded: list[_Concluded] = []
+        self._charges: dict[RunningAttempt, Charge] = {}
+        self._running: dict[RunningAttempt, Cut] = {}
+        self._busy_since = 0.0
+        self._is_closed = False
+        self._has_lost_client = False
+
+    def watch(self, sink: Sink) -> None:
+        """Forward to `sink` what is delivered directly, and stop everything when its client hangs up."""
+        self._sink = sink
+        sink.on_abandoned(lambda: self._cut(ClientGoneError(wire_status=200)))
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the client gets the answer as a stream."""
+        return self._sink is not None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the client hung up, or has not taken anything for so long that it counts as gone."""
+        return self._has_lost_client or (self._sink is not None and self._sink.is_abandoned)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closed or self.is_abandoned
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether anything more can be asked of anybody; if not, `error` says why."""
+        if self.is_abandoned:
+            self.error = ClientGoneError().as_dispatch_error()
+            return False
+        if self.envelope.remaining_s <= 0:
+            self.error = DeadlineExceededError().as_dispatch_error()
+        return not self.envelope.is_spent and not self._is_closed
+
+    async def begin(
+        self,
+        candidate: Candidate,
+        *,
+        role: AttemptRole,
+        request: Request | None = None,
+        facts: Facts | None = None,
+        is_aside: bool = False,
+    ) -> RunningAttempt | None:
+        """Have an attempt admitted; None if the envelope or the ledger refuses it, with `error` set.
+
+        `is_aside` marks judges and samples, which say nothing of the dispatch itself.
+
+        :raises DispatchError: if the ledger is not to be had.
+        """
+        if self._is_over or not self.envelope.take(candidate.bound_nanos):
+            self._release(candidate)
+            return None
+        await self.flush()
+        attempt = self._new_attempt(
+            candidate, role=role, request=request or self.order.request, facts=facts or self.order.facts
+        )
+        try:
+            verdict = await self.ports.ledger.begin(
+                dispatch=self.order.record, attempt=attempt.record, budgets=self.order.budgets
+            )
+        except LedgerUnavailableError as error:
+            self._retract(attempt)
+            raise DispatchError(
+                status=503, code=ErrorCode.LEDGER_UNAVAILABLE, retry_after_s=error.retry_after_s
+            ) from error
+        if verdict.verdict is not Verdict.ADMITTED:
+            self._retract(attempt)
+            if not is_aside:
+                self._refuse(candidate, verdict)
+            return None
+        self._admit(attempt, is_aside=is_aside)
+        if self._is_over:
+            self.void(attempt)
+            return None
+        return attempt
+
+    async def perform(
+        self, attempt: RunningAttempt, *, delivery: Delivery, claim: Claim | None = None
+    ) -> Answer:
+        """Ask the vendor. `claim` may stop the attempt at its first byte; see `Reception`.
+
+        :raises UpstreamError: whatever goes wrong; the attempt is still to be concluded by `fail`.
+        """
+        if delivery is Delivery.WHOLE:
+            return await self._whole(attempt)
+        reception = Reception(attempt=attempt, clock=self.ports.clock, claim=claim)
+        try:
+            async with self._running[attempt] as cut:
+                taking = self._taking(reception, cut=cut, delivery=delivery)
+                async with self.ports.upstream.stream(_call(attempt, stream=True)) as parts:
+                    async for part in parts:
+                        await taking.take(part)
+        except UpstreamError as error:
+            error.usage = error.usage or reception.usage
+            raise
+        first_byte_at = attempt.first_byte_at or self.ports.clock.monotonic()
+        is_kept = delivery is Delivery.BUFFERED
+        return Answer(
+            attempt=attempt,
+            model=reception.model,
+            usage=reception.usage,
+            wire_status=200,
+            first_byte_at=first_byte_at,
+            ended_at=self.ports.clock.monotonic(),
+            reply=assemble(taking.parts, wire_status=200, first_byte_at=first_byte_at) if is_kept else None,
+            parts=taking.parts,
+        )
+
+    def fail(self, attempt: RunningAttempt, error: UpstreamError, *, is_aside: bool = False) -> None:
+        """An attempt is over without an answer."""
+        received_bytes = None if attempt.request.may_think else attempt.received_bytes
+        self._has_lost_client = self._has_lost_client or isinstance(error, ClientGoneError)
+        if not is_aside:
+            self.error = error.as_dispatch_error()
+        self._conclude(
+            attempt,
+            charge=charge_fault(
+                error=error, candidate=attempt.candidate, facts=attempt.facts, received_bytes=received_bytes
+            ),
+            wire_status=error.wire_status,
+            fault=error.fault,
+            retry_after_s=error.retry_after_s,
+        )
+
+    def post(self, answer: Answer, *, validation: tuple[Finding, ...] = ()) -> None:
+        """An attempt is over with an answer, whatever becomes of that."""
+        attempt = answer.attempt
+        attempt.first_byte_at = answer.first_byte_at
+        self.ports.retries.earn()
+        self._conclude(
+            attempt,
+            charge=charge_reply(usage=answer.usage, candidate=attempt.candidate, facts=attempt.facts),
+            wire_status=answer.wire_status,
+            model=answer.model,
+            validation=validation,
+            ended_at=answer.ended_at,
+        )
+
+    def void(self, attempt: RunningAttempt) -> None:
+        """An attempt that was begun is not made after all."""
+        self._conclude(attempt, charge=NOTHING, wire_status=None, is_void=True)
+
+    def supersede(self, winner: RunningAttempt | None = None) -> None:
+        """Stop every attempt but `winner`."""
+        self._cut(SupersededError(wire_status=200), spared=winner)
+
+    def close(self) -> None:
+        """The dispatch is decided: whatever still runs is stopped, and nothing is begun any more."""
+        self._is_closed = True
+        self.supersede()
+
+    async def flush(self) -> None:
+        """Post what is over."""
+        concluded, self._concluded = self._concluded, []
+        await self._post_all(concluded, ending=None, outcome=None)
+
+    async def succeed(self, answer: Answer, *, validated: bool | None) -> None:
+        """End the dispatch by an answer that was posted."""
+        self.error = None
+        self.progress.validated = validated
+        charge = self._charges[answer.attempt]
+        self.progress.candidate = answer.attempt.candidate
+        self.progress.usage = None if charge.estimated else charge.usage
+        await self._end(DispatchStatus.SUCCEEDED, answer=answer)
+
+    async def give_up(self) -> DispatchError:
+        """End the dispatch without an answer; the error to raise."""
+        if self.error is None or (self.is_abandoned and not self.progress.attempts):
+            self.error = self._unasked_error()
+        error = self.error
+        if error.code is ErrorCode.LEDGER_UNAVAILABLE and not self.progress.attempts:
+            # Without a ledger there is nothing that could be written down.
+            return error
+        await self._end(self._status_of_giving_up(), answer=None)
+        return error
+
+    def _unasked_error(self) -> DispatchError:
+        if self.is_abandoned:
+            return ClientGoneError().as_dispatch_error()
+        return DispatchError.of_refusal(RefusalCode.NO_TARGET_AVAILABLE)
+
+    def _status_of_giving_up(self) -> DispatchStatus:
+        if self.is_abandoned:
+            return DispatchStatus.CLIENT_DISCONNECTED
+        return DispatchStatus.FAILED if self.progress.attempts else DispatchStatus.REFUSED
+
+    def _new_attempt(
+        self, candidate: Candidate, *, role: AttemptRole, request: Request, facts: Facts
+    ) -> RunningAttempt:
+        now, started_at = self.ports.clock.now(), self.ports.clock.monotonic()
+        deadline_at = self.order.deadline_at
+        if candidate.timeout_ms is not None:
+            deadline_at = min(deadline_at, started_at + candidate.timeout_ms / 1000)
+        self._position += 1
+        record = AttemptRecord(
+            id=self.ports.new_id(),
+            created_at=now,
+            position=self._position,
+            role=role,
+            model_id=candidate.model.id,
+            provider_id=candidate.model.provider_id,
+            price_id=candidate.price.id,
+            reserved_nanos=candidate.bound_nanos,
+            expires_at=now + timedelta(seconds=deadline_at - started_at) + EXPIRY_MARGIN,
+            start_offset_ms=milliseconds(started_at - self.order.received_at),
+            is_first=self.progress.attempts == 0,
+        )
+        return RunningAttempt(
+            record=record,
+            candidate=candidate,
+            request=request,
+            facts=facts,
+            started_at=started_at,
+            deadline_at=deadline_at,
+        )
+
+    def _admit(self, attempt: RunningAttempt, *, is_aside: bool) -> None:
+        progress = self.progress
+        attempt.started_at = self.ports.clock.monotonic()
+        if not self._running:
+            self._busy_since = attempt.started_at
+        self._running[attempt] = Cut()
+        progress.attempts += 1
+        if not is_aside:
+            progress.candidate = attempt.candidate
+
+    def _retract(self, attempt: RunningAttempt) -> None:
+        """Undo the preparations of an attempt that was not admitted."""
+        if attempt.record.position == self._position:
+            self._position -= 1
+        self.envelope.give_back(attempt.candidate.bound_nanos)
+        self._release(attempt.candidate)
+
+    def _release(self, candidate: Candidate) -> None:
+        """Nothing was asked of `candidate`: somebody else may probe it."""
+        report = TargetReport(
+            fault=FaultClass.SUPERSEDED, retry_after_s=None, first_byte_ms=None, total_ms=0, output_tokens=0
+        )
+        self.ports.health.report(candidate, report)
+
+    def _refuse(self, candidate: Candidate, verdict: BeginVerdict) -> None:
+        """Note why a candidate was not admitted. A smaller one may still fit the budget, another escape the switch."""
+        if verdict.verdict is Verdict.OVER_BUDGET:
+            self.targets.forbid_bounds_from(candidate.bound_nanos)
+            self.error = DispatchError.of_refusal(RefusalCode.INSUFFICIENT_QUOTA)
+        else:
+            self.error = DispatchError.of_refusal(RefusalCode.KILLED)
+
+    async def _whole(self, attempt: RunningAttempt) -> Answer:
+        async with self._running[attempt]:
+            reply = await self.ports.upstream.complete(_call(attempt, stream=False))
+        return Answer(
+            attempt=attempt,
+            model=reply.model,
+            usage=reply.usage,
+            wire_status=reply.wire_status,
+            first_byte_at=reply.first_byte_at,
+            ended_at=self.ports.clock.monotonic(),
+            reply=reply,
+            parts=disassemble(reply) if self.is_streamed else [],
+        )
+
+    def _taking(self, reception: Reception, *, cut: Cut, delivery: Delivery) -> Collecting | Forwarding:
+        if delivery is Delivery.BUFFERED or self._sink is None:
+            return Collecting(reception=reception)
+        return Forwarding(
+            reception=reception,
+            sink=self._sink,
+            cut=cut,
+            choices=self.order.request.choices,
+            delivered=self.delivered,
+        )
+
+    def _cut(self, error: UpstreamError, *, spared: RunningAttempt | None = None) -> None:
+        for attempt, cut in self._running.items():
+            if attempt is not spared:
+                cut.now(type(error)(wire_status=error.wire_status))
+
+    def _conclude(
+        self,
+        attempt: RunningAttempt,
+        *,
+        charge: Charge,
+        wire_status: int | None,
+        fault: FaultClass | None = None,
+        retry_after_s: int | None = None,
+        model: str = "",
+        validation: tuple[Finding, ...] = (),
+        is_void: bool = False,
+        ended_at: float | None = None,
+    ) -> None:
+        now = self.ports.clock.monotonic()
+        ended_at = now if ended_at is None else ended_at
+        del self._running[attempt]
+        if not self._running:
+            self.progress.upstream_s += now - self._busy_since
+        self._charges[attempt] = charge
+        self.progress.cost_nanos += charge.cost_nanos
+        self.progress.is_estimated = self.progress.is_estimated or charge.estimated
+        self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=charge.cost_nanos)
+        self.ports.health.report(
+            attempt.candidate,
+            TargetReport(
+                fault=FaultClass.SUPERSEDED if is_void else fault,
+                retry_after_s=retry_after_s,
+                first_byte_ms=_since(attempt.started_at, attempt.first_byte_at),
+                total_ms=milliseconds(ended_at - attempt.started_at),
+                output_tokens=charge.usage.output_tokens,
+            ),
+        )
+        self._concluded.append(
+            _Concluded(
+                attempt=attempt,
+                charge=charge,
+                ended_at=ended_at,
+                wire_status=wire_status,
+                fault=fault,
+                model=model,
+                validation=validation,
+                is_void=is_void or fault is FaultClass.UNREACHABLE,
+            )
+        )
+
+    async def _end(self, status: DispatchStatus, *, answer: Answer | None) -> None:
+        """Post what is over, and with it how the dispatch ended; on the attempt that answered, if it is among them."""
+        self._is_closed = True
+        concluded, self._concluded = self._concluded, []
+        ending = next((item for item in concluded if answer and item.attempt is answer.attempt), None)
+        if answer is None and concluded:
+            ending = concluded[-1]
+        outcome = self._outcome(status, answer)
+        await self._post_all(concluded, ending=ending, outcome=outcome)
+        if ending is None:
+            is_settled = await self.ports.ledger.finish(dispatch=self.order.record, outcome=outcome)
+            self.progress.is_settled = self.progress.is_settled and is_settled
+
+    async def _post_all(
+        self, concluded: list[_Concluded], *, ending: _Concluded | None, outcome: DispatchOutcome | None
+    ) -> None:
+        settlements = [
+            self._settlement(item, outcome=outcome if item is ending else None) for item in concluded
+        ]
+        self.progress.past += [
+            PastAttempt(record=item.attempt.record, candidate=item.attempt.candidate, settlement=settlement)
+            for item, settlement in zip(concluded, settlements, strict=True)
+        ]
+        match settlements:
+            case []:
+                return
+            case [settlement]:
+                are_settled = [await self.ports.ledger.settle(settlement=settlement)]
+            case _:
+                # Together, so that they share a commit.
+                posting = (self.ports.ledger.settle(settlement=settlement) for settlement in settlements)
+                are_settled = await asyncio.gather(*posting)
+        self.progress.is_settled = self.progress.is_settled and all(are_settled)
+
+    def _settlement(self, item: _Concluded, *, outcome: DispatchOutcome | None) -> Settlement:
+        attempt = item.attempt
+        return Settlement(
+            attempt_id=attempt.record.id,
+            attempt_created_at=attempt.record.created_at,
+            state=AttemptState.VOIDED if item.is_void else AttemptState.SETTLED,
+            wire_status=item.wire_status,
+            fault=item.fault,
+            response_model=item.model,
+            validation=item.validation,
+            usage=item.charge.usage,
+            cost_nanos=item.charge.cost_nanos,
+            estimated=item.charge.estimated,
+            cold=attempt.candidate.cold_penalty_ms > 0,
+            latency_ms=milliseconds(item.ended_at - attempt.started_at),
+            first_byte_ms=_since(attempt.started_at, attempt.first_byte_at),
+            settled_at=self.ports.clock.now(),
+            outcome=outcome,
+        )
+
+    def _outcome(self, status: DispatchStatus, answer: Answer | None) -> DispatchOutcome:
+        total_s = self.ports.clock.monotonic() - self.order.received_at
+        candidate = self.progress.candidate
+        first_byte_at = None if answer is None else answer.first_byte_at
+        return DispatchOutcome(
+            status=status,
+            error_code="" if self.error is None else self.error.code.value,
+            answered_by=None if answer is None else answer.attempt.record.position,
+            validated=self.progress.validated,
+            model_id=None if candidate is None else candidate.model.id,
+            provider_id=None if candidate is None else candidate.model.provider_id,
+            baseline_cost_nanos=self._baseline_cost_nanos(answer),
+            total_ms=milliseconds(total_s),
+            first_byte_ms=_since(self.order.received_at, first_byte_at),
+            overhead_us=round(max(0.0, total_s - self.progress.upstream_s) * 1_000_000),
+            finished_at=self.ports.clock.now(),
+        )
+
+    def _baseline_cost_nanos(self, answer: Answer | None) -> int | None:
+        """What the tokens of the answer, or else of the last attempt, would have cost at the policy's baseline model."""
+        if self.order.baseline is None:
+            return None
+        charged = [*self._charges.values()][-1:] if answer is None else [self._charges[answer.attempt]]
+        usage = charged[0].usage if charged else Usage()
+        return cost_nanos(usage=usage, price=self.order.baseline)
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, not below zero."""
+    return max(0, round(seconds * 1000))
+
+
+def _since(start: float, moment: float | None) -> int | None:
+    return None if moment is None else milliseconds(moment - start)
+
+
+def _call(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:
+    request = attempt.request
+    return UpstreamCall(
+        request=request if request.stream is stream else replace(request, stream=stream),
+        candidate=attempt.candidate,
+        deadline_at=attempt.deadline_at,
+    )
+
+
+def can_stream(candidate: Candidate) -> bool:
+    """Whether the model's answers can be stopped half-way."""
+    return Capability.STREAMING in candidate.model.capabilities

@@ -1,0 +1,48 @@
+"""What the dispatcher is asked to do, and with what."""
+
+from dataclasses import dataclass
+
+from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.ports import (
+    BudgetKey,
+    Clock,
+    DispatchRecord,
+    Health,
+    HedgeBudget,
+    IdSource,
+    Ledger,
+    Upstream,
+)
+from dispatch_app.execution.retry_budget import RetryBudget
+from policies_app.routing.types import Facts, Price, RoutePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An authorised and decided request. `received_at` and `deadline_at` are on the clock of the event loop.
+
+    `seed` is the decision's: all chance of the dispatch comes from it.
+    """
+
+    record: DispatchRecord
+    request: Request
+    facts: Facts
+    plan: RoutePlan
+    budgets: tuple[BudgetKey, ...]
+    baseline: Price | None
+    received_at: float
+    deadline_at: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the dispatcher needs of the world outside."""
+
+    ledger: Ledger
+    upstream: Upstream
+    clock: Clock
+    new_id: IdSource
+    retries: RetryBudget
+    hedges: HedgeBudget
+    health: Health
