@@ -3,13 +3,12 @@
 Strategies decide whom to ask and what becomes of an answer; everything that costs money passes through here.
 """
 
-import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
 
 from dispatch_app.execution.assembly import assemble, disassemble
-from dispatch_app.execution.attempt import Answer, PastAttempt, RunningAttempt
+from dispatch_app.execution.attempt import Answer, RunningAttempt
 from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.cut import Cut
 from dispatch_app.execution.envelope import Envelope
@@ -26,28 +25,25 @@ from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import (
     AttemptRecord,
     BeginVerdict,
-    DispatchOutcome,
     Finding,
     LedgerUnavailableError,
-    Settlement,
     Sink,
     TargetReport,
     UpstreamCall,
     Verdict,
 )
+from dispatch_app.execution.postings import Conclusion, Postings, milliseconds
 from dispatch_app.execution.progress import Progress
-from dispatch_app.execution.settlement import NOTHING, Charge, charge_fault, charge_reply
+from dispatch_app.execution.settlement import NOTHING, charge_fault, charge_reply
 from dispatch_app.execution.targets import Targets
 from policies_app.routing.codes import (
     AttemptRole,
-    AttemptState,
     Capability,
     DispatchStatus,
     FaultClass,
     RefusalCode,
 )
-from policies_app.routing.money import cost_nanos
-from policies_app.routing.types import Candidate, Facts, Usage
+from policies_app.routing.types import Candidate, Facts
 
 EXPIRY_MARGIN = timedelta(seconds=60)
 """How long after its deadline an unsettled attempt counts as lost."""
@@ -62,20 +58,6 @@ class Delivery(Enum):
     """As a stream that is kept, and can be stopped half-way."""
     DIRECT = auto()
     """As a stream that the client gets as it comes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Concluded:
-    """An attempt that is over, but not yet posted: it may turn out to be the one that ends the dispatch."""
-
-    attempt: RunningAttempt
-    charge: Charge
-    ended_at: float
-    wire_status: int | None
-    fault: FaultClass | None
-    model: str
-    validation: tuple[Finding, ...]
-    is_void: bool
 
 
 class Attempts:
@@ -95,8 +77,7 @@ class Attempts:
         self.error: DispatchError | None = None
         self._sink: Sink | None = None
         self._position = 0
-        self._concluded: list[_Concluded] = []
-        self._charges: dict[RunningAttempt, Charge] = {}
+        self._postings = Postings(order=order, ports=ports, progress=self.progress)
         self._running: dict[RunningAttempt, Cut] = {}
         self._busy_since = 0.0
         self._is_closed = False
@@ -117,7 +98,6 @@ class Attempts:
         """Whether the client hung up, or has not taken anything for so long that it counts as gone."""
         return self._has_lost_client or (self._sink is not None and self._sink.is_abandoned)
 
-    @property
     def _is_over(self) -> bool:
         return self._is_closed or self.is_abandoned
 
@@ -146,7 +126,7 @@ class Attempts:
 
         :raises DispatchError: if the ledger is not to be had.
         """
-        if self._is_over or not self.envelope.take(candidate.bound_nanos):
+        if self._is_over() or not self.envelope.take(candidate.bound_nanos):
             self._release(candidate)
             return None
         await self.flush()
@@ -168,7 +148,7 @@ class Attempts:
                 self._refuse(candidate, verdict)
             return None
         self._admit(attempt, is_aside=is_aside)
-        if self._is_over:
+        if self._is_over():
             self.void(attempt)
             return None
         return attempt
@@ -207,18 +187,25 @@ class Attempts:
 
     def fail(self, attempt: RunningAttempt, error: UpstreamError, *, is_aside: bool = False) -> None:
         """An attempt is over without an answer."""
-        received_bytes = None if attempt.request.may_think else attempt.received_bytes
         self._has_lost_client = self._has_lost_client or isinstance(error, ClientGoneError)
         if not is_aside:
             self.error = error.as_dispatch_error()
+        received_bytes = None if attempt.request.may_think else attempt.received_bytes
         self._conclude(
-            attempt,
-            charge=charge_fault(
-                error=error, candidate=attempt.candidate, facts=attempt.facts, received_bytes=received_bytes
-            ),
-            wire_status=error.wire_status,
-            fault=error.fault,
-            retry_after_s=error.retry_after_s,
+            Conclusion(
+                attempt=attempt,
+                charge=charge_fault(
+                    error=error,
+                    candidate=attempt.candidate,
+                    facts=attempt.facts,
+                    received_bytes=received_bytes,
+                ),
+                ended_at=self.ports.clock.monotonic(),
+                wire_status=error.wire_status,
+                fault=error.fault,
+                retry_after_s=error.retry_after_s,
+                is_void=error.fault is FaultClass.UNREACHABLE,
+            )
         )
 
     def post(self, answer: Answer, *, validation: tuple[Finding, ...] = ()) -> None:
@@ -227,17 +214,20 @@ class Attempts:
         attempt.first_byte_at = answer.first_byte_at
         self.ports.retries.earn()
         self._conclude(
-            attempt,
-            charge=charge_reply(usage=answer.usage, candidate=attempt.candidate, facts=attempt.facts),
-            wire_status=answer.wire_status,
-            model=answer.model,
-            validation=validation,
-            ended_at=answer.ended_at,
+            Conclusion(
+                attempt=attempt,
+                charge=charge_reply(usage=answer.usage, candidate=attempt.candidate, facts=attempt.facts),
+                ended_at=answer.ended_at,
+                wire_status=answer.wire_status,
+                model=answer.model,
+                validation=validation,
+            )
         )
 
     def void(self, attempt: RunningAttempt) -> None:
         """An attempt that was begun is not made after all."""
-        self._conclude(attempt, charge=NOTHING, wire_status=None, is_void=True)
+        ended_at = self.ports.clock.monotonic()
+        self._conclude(Conclusion(attempt=attempt, charge=NOTHING, ended_at=ended_at, is_void=True))
 
     def supersede(self, winner: RunningAttempt | None = None) -> None:
         """Stop every attempt but `winner`."""
@@ -250,27 +240,25 @@ class Attempts:
 
     async def flush(self) -> None:
         """Post what is over."""
-        concluded, self._concluded = self._concluded, []
-        await self._post_all(concluded, ending=None, outcome=None)
+        await self._postings.flush()
 
     async def succeed(self, answer: Answer, *, validated: bool | None) -> None:
         """End the dispatch by an answer that was posted."""
         self.error = None
         self.progress.validated = validated
-        charge = self._charges[answer.attempt]
-        self.progress.candidate = answer.attempt.candidate
-        self.progress.usage = None if charge.estimated else charge.usage
-        await self._end(DispatchStatus.SUCCEEDED, answer=answer)
+        self._is_closed = True
+        await self._postings.end(DispatchStatus.SUCCEEDED, answer=answer, error=None)
 
     async def give_up(self) -> DispatchError:
         """End the dispatch without an answer; the error to raise."""
         if self.error is None or (self.is_abandoned and not self.progress.attempts):
             self.error = self._unasked_error()
         error = self.error
+        self._is_closed = True
         if error.code is ErrorCode.LEDGER_UNAVAILABLE and not self.progress.attempts:
             # Without a ledger there is nothing that could be written down.
             return error
-        await self._end(self._status_of_giving_up(), answer=None)
+        await self._postings.end(self._status_of_giving_up(), answer=None, error=error)
         return error
 
     def _unasked_error(self) -> DispatchError:
@@ -375,139 +363,24 @@ class Attempts:
             if attempt is not spared:
                 cut.now(type(error)(wire_status=error.wire_status))
 
-    def _conclude(
-        self,
-        attempt: RunningAttempt,
-        *,
-        charge: Charge,
-        wire_status: int | None,
-        fault: FaultClass | None = None,
-        retry_after_s: int | None = None,
-        model: str = "",
-        validation: tuple[Finding, ...] = (),
-        is_void: bool = False,
-        ended_at: float | None = None,
-    ) -> None:
-        now = self.ports.clock.monotonic()
-        ended_at = now if ended_at is None else ended_at
+    def _conclude(self, conclusion: Conclusion) -> None:
+        attempt = conclusion.attempt
         del self._running[attempt]
         if not self._running:
-            self.progress.upstream_s += now - self._busy_since
-        self._charges[attempt] = charge
-        self.progress.cost_nanos += charge.cost_nanos
-        self.progress.is_estimated = self.progress.is_estimated or charge.estimated
-        self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=charge.cost_nanos)
+            self.progress.upstream_s += self.ports.clock.monotonic() - self._busy_since
+        self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=conclusion.charge.cost_nanos)
         self.ports.health.report(
             attempt.candidate,
             TargetReport(
-                fault=FaultClass.SUPERSEDED if is_void else fault,
-                retry_after_s=retry_after_s,
-                first_byte_ms=_since(attempt.started_at, attempt.first_byte_at),
-                total_ms=milliseconds(ended_at - attempt.started_at),
-                output_tokens=charge.usage.output_tokens,
+                # What was never asked says nothing of its target.
+                fault=FaultClass.SUPERSEDED if conclusion.is_unasked else conclusion.fault,
+                retry_after_s=conclusion.retry_after_s,
+                first_byte_ms=conclusion.first_byte_ms,
+                total_ms=conclusion.latency_ms,
+                output_tokens=conclusion.charge.usage.output_tokens,
             ),
         )
-        self._concluded.append(
-            _Concluded(
-                attempt=attempt,
-                charge=charge,
-                ended_at=ended_at,
-                wire_status=wire_status,
-                fault=fault,
-                model=model,
-                validation=validation,
-                is_void=is_void or fault is FaultClass.UNREACHABLE,
-            )
-        )
-
-    async def _end(self, status: DispatchStatus, *, answer: Answer | None) -> None:
-        """Post what is over, and with it how the dispatch ended; on the attempt that answered, if it is among them."""
-        self._is_closed = True
-        concluded, self._concluded = self._concluded, []
-        ending = next((item for item in concluded if answer and item.attempt is answer.attempt), None)
-        if answer is None and concluded:
-            ending = concluded[-1]
-        outcome = self._outcome(status, answer)
-        await self._post_all(concluded, ending=ending, outcome=outcome)
-        if ending is None:
-            is_settled = await self.ports.ledger.finish(dispatch=self.order.record, outcome=outcome)
-            self.progress.is_settled = self.progress.is_settled and is_settled
-
-    async def _post_all(
-        self, concluded: list[_Concluded], *, ending: _Concluded | None, outcome: DispatchOutcome | None
-    ) -> None:
-        settlements = [
-            self._settlement(item, outcome=outcome if item is ending else None) for item in concluded
-        ]
-        self.progress.past += [
-            PastAttempt(record=item.attempt.record, candidate=item.attempt.candidate, settlement=settlement)
-            for item, settlement in zip(concluded, settlements, strict=True)
-        ]
-        match settlements:
-            case []:
-                return
-            case [settlement]:
-                are_settled = [await self.ports.ledger.settle(settlement=settlement)]
-            case _:
-                # Together, so that they share a commit.
-                posting = (self.ports.ledger.settle(settlement=settlement) for settlement in settlements)
-                are_settled = await asyncio.gather(*posting)
-        self.progress.is_settled = self.progress.is_settled and all(are_settled)
-
-    def _settlement(self, item: _Concluded, *, outcome: DispatchOutcome | None) -> Settlement:
-        attempt = item.attempt
-        return Settlement(
-            attempt_id=attempt.record.id,
-            attempt_created_at=attempt.record.created_at,
-            state=AttemptState.VOIDED if item.is_void else AttemptState.SETTLED,
-            wire_status=item.wire_status,
-            fault=item.fault,
-            response_model=item.model,
-            validation=item.validation,
-            usage=item.charge.usage,
-            cost_nanos=item.charge.cost_nanos,
-            estimated=item.charge.estimated,
-            cold=attempt.candidate.cold_penalty_ms > 0,
-            latency_ms=milliseconds(item.ended_at - attempt.started_at),
-            first_byte_ms=_since(attempt.started_at, attempt.first_byte_at),
-            settled_at=self.ports.clock.now(),
-            outcome=outcome,
-        )
-
-    def _outcome(self, status: DispatchStatus, answer: Answer | None) -> DispatchOutcome:
-        total_s = self.ports.clock.monotonic() - self.order.received_at
-        candidate = self.progress.candidate
-        first_byte_at = None if answer is None else answer.first_byte_at
-        return DispatchOutcome(
-            status=status,
-            error_code="" if self.error is None else self.error.code.value,
-            answered_by=None if answer is None else answer.attempt.record.position,
-            validated=self.progress.validated,
-            model_id=None if candidate is None else candidate.model.id,
-            provider_id=None if candidate is None else candidate.model.provider_id,
-            baseline_cost_nanos=self._baseline_cost_nanos(answer),
-            total_ms=milliseconds(total_s),
-            first_byte_ms=_since(self.order.received_at, first_byte_at),
-            overhead_us=round(max(0.0, total_s - self.progress.upstream_s) * 1_000_000),
-            finished_at=self.ports.clock.now(),
-        )
-
-    def _baseline_cost_nanos(self, answer: Answer | None) -> int | None:
-        """What the tokens of the answer, or else of the last attempt, would have cost at the policy's baseline model."""
-        if self.order.baseline is None:
-            return None
-        charged = [*self._charges.values()][-1:] if answer is None else [self._charges[answer.attempt]]
-        usage = charged[0].usage if charged else Usage()
-        return cost_nanos(usage=usage, price=self.order.baseline)
-
-
-def milliseconds(seconds: float) -> int:
-    """Whole milliseconds, not below zero."""
-    return max(0, round(seconds * 1000))
-
-
-def _since(start: float, moment: float | None) -> int | None:
-    return None if moment is None else milliseconds(moment - start)
+        self._postings.add(conclusion)
 
 
 def _call(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:

@@ -46,9 +46,10 @@ def schema_problem(value: Any, schema: Mapping[str, Any], *, is_trusted: bool) -
 
 def _validator_of(schema: Mapping[str, Any], *, is_trusted: bool) -> Any:
     kind = validator_for(schema)
-    kind.check_schema(schema)
+    kind.check_schema(dict(schema))
     if not is_trusted:
-        kind = extend(kind, dict.fromkeys(_keywords_with_expressions(schema), _passes))
+        unread = dict.fromkeys(_keywords_with_expressions(schema), _passes)
+        kind = extend(kind, unread)  # type: ignore[no-untyped-call]
     return kind(schema, registry=_NO_RETRIEVAL)
 
 

@@ -1,0 +1,170 @@
+"""What the attempts of one dispatch came to, on its way into the ledger.
+
+An attempt that is over is not posted at once: it may turn out to be the one that ends the dispatch, and then both go into
+one row of the ledger's batch.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from dispatch_app.execution.attempt import Answer, PastAttempt, RunningAttempt
+from dispatch_app.execution.errors import DispatchError
+from dispatch_app.execution.order import Order, Ports
+from dispatch_app.execution.ports import DispatchOutcome, Finding, Settlement
+from dispatch_app.execution.progress import Progress
+from dispatch_app.execution.settlement import Charge
+from policies_app.routing.codes import AttemptState, DispatchStatus, FaultClass
+from policies_app.routing.money import cost_nanos
+from policies_app.routing.types import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """How one attempt ended. `is_void` says that provably no byte of it was sent."""
+
+    attempt: RunningAttempt
+    charge: Charge
+    ended_at: float
+    wire_status: int | None = None
+    fault: FaultClass | None = None
+    retry_after_s: int | None = None
+    model: str = ""
+    validation: tuple[Finding, ...] = ()
+    is_void: bool = False
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether the target was never asked: that says nothing of it."""
+        return self.is_void and self.fault is None
+
+    @property
+    def latency_ms(self) -> int:
+        """From the first byte sent to the end."""
+        return milliseconds(self.ended_at - self.attempt.started_at)
+
+    @property
+    def first_byte_ms(self) -> int | None:
+        """From the first byte sent to the first that came, None if none did."""
+        return _since(self.attempt.started_at, self.attempt.first_byte_at)
+
+
+class Postings:
+    """Collects conclusions and posts them; counts what they cost into `progress`."""
+
+    def __init__(self, *, order: Order, ports: Ports, progress: Progress) -> None:
+        self._order = order
+        self._ports = ports
+        self._progress = progress
+        self._waiting: list[Conclusion] = []
+        self._charges: dict[RunningAttempt, Charge] = {}
+
+    def add(self, conclusion: Conclusion) -> None:
+        """Count a conclusion, and have it posted by the next `flush` or by `end`."""
+        charge = conclusion.charge
+        self._charges[conclusion.attempt] = charge
+        self._progress.cost_nanos += charge.cost_nanos
+        self._progress.is_estimated = self._progress.is_estimated or charge.estimated
+        self._waiting.append(conclusion)
+
+    async def flush(self) -> None:
+        """Post what is waiting."""
+        waiting, self._waiting = self._waiting, []
+        await self._post(waiting, ending=None, outcome=None)
+
+    async def end(
+        self, status: DispatchStatus, *, answer: Answer | None, error: DispatchError | None
+    ) -> None:
+        """Post what is waiting and with it how the dispatch ended: on the attempt that answered, if it is among it."""
+        if answer is not None:
+            self._credit(answer)
+        waiting, self._waiting = self._waiting, []
+        ending = next((item for item in waiting if answer and item.attempt is answer.attempt), None)
+        if answer is None and waiting:
+            ending = waiting[-1]
+        outcome = self._outcome(status, answer=answer, error=error)
+        await self._post(waiting, ending=ending, outcome=outcome)
+        if ending is None:
+            is_settled = await self._ports.ledger.finish(dispatch=self._order.record, outcome=outcome)
+            self._progress.is_settled = self._progress.is_settled and is_settled
+
+    def _credit(self, answer: Answer) -> None:
+        """Name the one who answered, and what the vendor reported for it."""
+        charge = self._charges[answer.attempt]
+        self._progress.candidate = answer.attempt.candidate
+        self._progress.usage = None if charge.estimated else charge.usage
+
+    async def _post(
+        self, waiting: list[Conclusion], *, ending: Conclusion | None, outcome: DispatchOutcome | None
+    ) -> None:
+        settlements = [self._settlement(item, outcome if item is ending else None) for item in waiting]
+        self._progress.past += [
+            PastAttempt(record=item.attempt.record, candidate=item.attempt.candidate, settlement=settlement)
+            for item, settlement in zip(waiting, settlements, strict=True)
+        ]
+        match settlements:
+            case []:
+                return
+            case [settlement]:
+                are_settled = [await self._ports.ledger.settle(settlement=settlement)]
+            case _:
+                # Together, so that they share a commit.
+                posting = (self._ports.ledger.settle(settlement=settlement) for settlement in settlements)
+                are_settled = await asyncio.gather(*posting)
+        self._progress.is_settled = self._progress.is_settled and all(are_settled)
+
+    def _settlement(self, item: Conclusion, outcome: DispatchOutcome | None) -> Settlement:
+        record = item.attempt.record
+        return Settlement(
+            attempt_id=record.id,
+            attempt_created_at=record.created_at,
+            state=AttemptState.VOIDED if item.is_void else AttemptState.SETTLED,
+            wire_status=item.wire_status,
+            fault=item.fault,
+            response_model=item.model,
+            validation=item.validation,
+            usage=item.charge.usage,
+            cost_nanos=item.charge.cost_nanos,
+            estimated=item.charge.estimated,
+            cold=item.attempt.candidate.cold_penalty_ms > 0,
+            latency_ms=item.latency_ms,
+            first_byte_ms=item.first_byte_ms,
+            settled_at=self._ports.clock.now(),
+            outcome=outcome,
+        )
+
+    def _outcome(
+        self, status: DispatchStatus, *, answer: Answer | None, error: DispatchError | None
+    ) -> DispatchOutcome:
+        received_at, progress = self._order.received_at, self._progress
+        total_s = self._ports.clock.monotonic() - received_at
+        candidate = progress.candidate
+        return DispatchOutcome(
+            status=status,
+            error_code="" if error is None else error.code.value,
+            answered_by=None if answer is None else answer.attempt.record.position,
+            validated=progress.validated,
+            model_id=None if candidate is None else candidate.model.id,
+            provider_id=None if candidate is None else candidate.model.provider_id,
+            baseline_cost_nanos=self._baseline_cost_nanos(answer),
+            total_ms=milliseconds(total_s),
+            first_byte_ms=None if answer is None else _since(received_at, answer.first_byte_at),
+            overhead_us=round(max(0.0, total_s - progress.upstream_s) * 1_000_000),
+            finished_at=self._ports.clock.now(),
+        )
+
+    def _baseline_cost_nanos(self, answer: Answer | None) -> int | None:
+        """What the tokens of the answer, or else of the last attempt, would have cost at the policy's baseline model."""
+        if self._order.baseline is None:
+            return None
+        last = next(reversed(self._charges.values()), None)
+        charge = last if answer is None else self._charges[answer.attempt]
+        return cost_nanos(usage=Usage() if charge is None else charge.usage, price=self._order.baseline)
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, not below zero."""
+    return max(0, round(seconds * 1000))
+
+
+def _since(start: float, moment: float | None) -> int | None:
+    return None if moment is None else milliseconds(moment - start)
