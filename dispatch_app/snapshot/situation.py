@@ -11,10 +11,15 @@ from dispatch_app.snapshot.budget_usage import UsageKey
 from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, Snapshot
 from policies_app.routing.codes import BudgetPeriod, BudgetScope, KillScope
 from policies_app.routing.periods import period_end, period_start
-from policies_app.routing.types import BudgetPressure, KilledTargets, Situation
+from policies_app.routing.types import BudgetPressure, FleetState, KilledTargets, Situation
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 NOTHING_KILLED = KilledTargets()
+NOTHING_KNOWN = FleetState()
+
+
+Period = tuple[datetime, datetime]
+"""Its first instant, and the first after it."""
 
 
 class Usage(Protocol):
@@ -46,18 +51,17 @@ def situation_of(
     end_user: str,
     policy_id: int | None,
     now: datetime,
+    fleet: FleetState = NOTHING_KNOWN,
 ) -> Situation:
-    """Return what changes from moment to moment and bears on this request: active kill switches and budget pressure."""
+    """Return what changes from moment to moment and bears on this request: kill switches, budget pressure, the fleet."""
     zone = key.tenant.zone
     return Situation(
         killed=killed_targets(switches=snapshot.kill_switches, now=now),
         budgets=tuple(
-            _pressure(
-                budget,
-                budget_usage.get((budget.id, subject, running_period_start(zone, budget.period, now)), 0),
-            )
+            _pressure(budget, subject, budget_usage, running_period(zone, budget.period, now))
             for budget, subject in _applying(key, end_user, policy_id)
         ),
+        fleet=fleet,
     )
 
 
@@ -89,25 +93,27 @@ def _applying(key: ServedKey, end_user: str, policy_id: int | None) -> Iterator[
             yield budget, ""
 
 
-def _pressure(budget: ServedBudget, used_nanos: int) -> BudgetPressure:
+def _pressure(budget: ServedBudget, subject: str, usage: Usage, period: Period) -> BudgetPressure:
     return BudgetPressure(
         budget_id=budget.id,
         name=budget.name,
         scope=budget.scope,
         action=budget.action,
-        used_nanos=used_nanos,
+        used_nanos=usage.get((budget.id, subject, period[0]), 0),
         limit_nanos=budget.limit_nanos,
         downgrade_at_pct=budget.downgrade_at_pct,
         downgrade_to_tier=budget.downgrade_to_tier,
+        period_start=period[0],
+        period_end=None if budget.period is BudgetPeriod.LIFETIME else period[1],
     )
 
 
 # The calendar is dear (10 µs) and its answer lasts until the period ends. One entry a zone and period.
-_running_periods: dict[tuple[ZoneInfo, BudgetPeriod], tuple[datetime, datetime]] = {}
+_running_periods: dict[tuple[ZoneInfo, BudgetPeriod], Period] = {}
 
 
-def running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> datetime:
-    """Return where the period that holds `now` began, from memory while it lasts."""
+def running_period(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> Period:
+    """Return where the period that holds `now` began and where the next one will, from memory while it lasts."""
     running = _running_periods.get((zone, period))
     if running is None or not running[0] <= now < running[1]:
         running = (
@@ -115,7 +121,12 @@ def running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) ->
             period_end(period=period, now=now, zone=zone),
         )
         _running_periods[zone, period] = running
-    return running[0]
+    return running
+
+
+def running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> datetime:
+    """Return where the period that holds `now` began."""
+    return running_period(zone, period, now)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

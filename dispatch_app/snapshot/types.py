@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
 from policies_app.routing.compilation import CompiledPolicy
-from policies_app.routing.types import Catalogue
+from policies_app.routing.types import Catalogue, Judges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class ServedKillSwitch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that a request is decided from, as of one epoch."""
+    """All that a request is decided from, as of one epoch. `quality` has eval scores by model and task."""
 
     epoch: int
     loaded_at: datetime
@@ -109,3 +109,5 @@ class Snapshot:
     catalogue: Catalogue
     providers: Mapping[int, ServedProvider]
     kill_switches: tuple[ServedKillSwitch, ...]
+    judges: Judges = field(default_factory=dict)
+    quality: Mapping[tuple[str, str], float] = field(default_factory=dict)
