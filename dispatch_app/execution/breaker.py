@@ -14,11 +14,11 @@ What callers did wrong, or broke off, counts as nothing. An attempt that began b
 of how the target fares since.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from dispatch_app.execution.outcomes import Outcomes
 from dispatch_app.execution.ports import TargetReport
 from policies_app.routing.codes import FaultClass, HealthState
 from policies_app.routing.types import Candidate
@@ -82,6 +82,11 @@ class Effect(StrEnum):
     CREDENTIAL_REFUSED = "credential_refused"
     NOTHING = "nothing"
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether somebody who wanted an answer got none, by the target's doing."""
+        return self not in {Effect.ANSWERED, Effect.NOTHING}
+
 
 _EFFECTS = {
     FaultClass.UNREACHABLE: Effect.UNREACHED,
@@ -116,43 +121,11 @@ def _was_silent(report: TargetReport) -> bool:
     return report.first_byte_ms is None and report.total_ms >= SILENCE_TO_BLAME_MS
 
 
-@dataclass(slots=True)
-class _Second:
-    number: int
-    calls: int = 0
-    failures: int = 0
-
-
-class _Outcomes:
-    """Calls and failures of the last 30 seconds, and how many failures came in a row."""
-
-    def __init__(self) -> None:
-        self.consecutive_failures = 0
-        self._seconds: deque[_Second] = deque()
-
-    def add(self, *, now: float, failed: bool) -> None:
-        self.consecutive_failures = self.consecutive_failures + 1 if failed else 0
-        self._forget_until(now - WINDOW_S)
-        if not self._seconds or self._seconds[-1].number != int(now):
-            self._seconds.append(_Second(int(now)))
-        second = self._seconds[-1]
-        second.calls += 1
-        second.failures += failed
-
-    def count(self, now: float) -> tuple[int, int]:
-        """Calls and failures."""
-        self._forget_until(now - WINDOW_S)
-        return sum(second.calls for second in self._seconds), sum(second.failures for second in self._seconds)
-
-    def are_bad(self, now: float) -> bool:
-        calls, failures = self.count(now)
-        return self.consecutive_failures >= CONSECUTIVE_FAILURES or (
-            calls >= LEAST_CALLS and failures >= FAILURE_RATE * calls
-        )
-
-    def _forget_until(self, moment: float) -> None:
-        while self._seconds and self._seconds[0].number <= moment:
-            self._seconds.popleft()
+def _are_bad(outcomes: Outcomes, now: float) -> bool:
+    calls, failures = outcomes.count(now)
+    return outcomes.consecutive_failures >= CONSECUTIVE_FAILURES or (
+        calls >= LEAST_CALLS and failures >= FAILURE_RATE * calls
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,6 +171,7 @@ class BreakerStatus:
     calls: int
     failures: int
     last_fault: FaultClass | None
+    last_wire_status: int | None
 
 
 class Breaker:
@@ -205,8 +179,8 @@ class Breaker:
 
     def __init__(self, *, random: Random) -> None:
         self._random = random
-        self._local = _Outcomes()
-        self._upstream = _Outcomes()
+        self._local = Outcomes(window_s=WINDOW_S)
+        self._upstream = Outcomes(window_s=WINDOW_S)
         self._ejection = _Block()
         self._cooldown = _Block(cause=Cause.RATE_LIMIT)
         self._learned = _Block(cause=Cause.RATE_LIMIT)
@@ -217,6 +191,7 @@ class Breaker:
         self._probe: Candidate | None = None
         self._probe_until = float("-inf")
         self.last_fault: FaultClass | None = None
+        self.last_wire_status: int | None = None
         self.last_report_at = float("-inf")
         self.turns = 0
         """How often what `state` says was changed by something else than time."""
@@ -248,7 +223,8 @@ class Breaker:
         effect = effect_of(report)
         if effect is Effect.NOTHING:
             return
-        self.last_fault = report.fault or self.last_fault
+        if report.fault is not None:
+            self.last_fault, self.last_wire_status = report.fault, report.wire_status
         started_at = now - report.total_ms / 1000 + _CLOCK_GRAIN_S
         if effect in {Effect.RATE_LIMITED, Effect.OUT_OF_CREDIT}:
             self._cool(effect, report, started_at=started_at, now=now)
@@ -306,6 +282,7 @@ class Breaker:
             calls=calls,
             failures=unreached + failed,
             last_fault=self.last_fault,
+            last_wire_status=self.last_wire_status,
         )
 
     def ejections(self, now: float) -> int:
@@ -358,7 +335,7 @@ class Breaker:
         if effect is Effect.ANSWERED:
             if started_at >= self._cooldown.since:
                 self._limits_in_a_row = 0
-        elif self._local.are_bad(now) or self._upstream.are_bad(now):
+        elif _are_bad(self._local, now) or _are_bad(self._upstream, now):
             self._eject(cause=Cause.FAILURES, base_s=EJECTION_BASE_S, now=now)
 
     def _judge(self, effect: Effect, now: float) -> None:
@@ -378,7 +355,8 @@ class Breaker:
 
     def _heal(self, now: float) -> None:
         """Take the target back. A rate limit still holds: its vendor said so."""
-        self._local, self._upstream = _Outcomes(), _Outcomes()
+        self._local = Outcomes(window_s=WINDOW_S)
+        self._upstream = Outcomes(window_s=WINDOW_S)
         self._must_prove_itself = False
         self._ejection.lift(now)
         if self._is_out_of_credit:

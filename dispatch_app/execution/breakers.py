@@ -15,13 +15,16 @@ from dispatch_app.execution.breaker import (
     Breaker,
     BreakerStatus,
     Cause,
+    effect_of,
 )
+from dispatch_app.execution.outcomes import Outcomes
 from dispatch_app.execution.ports import Clock, TargetReport
 from policies_app.routing.codes import HealthState
 from policies_app.routing.types import Candidate, TargetHealth
 
-RECENT_S = 300.0
+RECENT_S = 300
 """How long a target bears on its provider's health after its last call."""
+_RECENT_SLOT_S = 10
 DEGRADED_SHARE = 0.5
 FORGET_AFTER_S = 3_600.0
 _REFRESH_S = 1.0
@@ -63,14 +66,21 @@ class SharedBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetState:
-    """One target at a moment, as other processes and people get to see it. `to_share` is for processes."""
+    """One target at a moment, as people and other processes get to see it.
+
+    It has been in its state for `age_s`, and stays there for another `remaining_s`; None if nobody knows. `calls` and
+    `failures` are those of the last five minutes. `to_share` is for other processes.
+    """
 
     key: TargetKey
     model: str
     provider: str
+    provider_is_degraded: bool
     status: BreakerStatus
-    since: datetime | None
-    until: datetime | None
+    age_s: float | None
+    remaining_s: float | None
+    calls: int
+    failures: int
     to_share: SharedBlock | None
 
 
@@ -80,6 +90,7 @@ class _Target:
     model: str
     provider: str
     breaker: Breaker
+    recent: Outcomes
     last_used_at: float
 
 
@@ -122,7 +133,10 @@ class Breakers:
     def report(self, candidate: Candidate, report: TargetReport) -> None:
         """Note how an attempt went."""
         now = self._clock.monotonic()
-        breaker = self._target(candidate, now).breaker
+        target = self._target(candidate, now)
+        if not report.is_of_no_call:
+            target.recent.add(now=now, failed=effect_of(report).is_failure)
+        breaker = target.breaker
         turns = breaker.turns
         breaker.note(report, candidate=candidate, now=now)
         if breaker.turns != turns:
@@ -141,9 +155,13 @@ class Breakers:
 
     def states(self) -> list[TargetState]:
         """Every target that was called in the last hour."""
-        now, wall = self._clock.monotonic(), self._clock.now()
+        now = self._clock.monotonic()
         self._forget(now)
-        return [self._state(target, now=now, wall=wall) for target in self._targets.values()]
+        _, degraded = self.fleet_health()
+        return [
+            _state_of(target, now=now, provider_is_degraded=target.provider in degraded)
+            for target in self._targets.values()
+        ]
 
     def learn(self, blocks: Iterable[SharedBlock]) -> None:
         """Take over what other processes say, in place of what they said before."""
@@ -166,8 +184,14 @@ class Breakers:
     def _named_target(self, key: TargetKey, *, model: str, provider: str, now: float) -> _Target:
         target = self._targets.get(key)
         if target is None:
-            breaker = Breaker(random=self._random)
-            target = _Target(key=key, model=model, provider=provider, breaker=breaker, last_used_at=now)
+            target = _Target(
+                key=key,
+                model=model,
+                provider=provider,
+                breaker=Breaker(random=self._random),
+                recent=Outcomes(window_s=RECENT_S, slot_s=_RECENT_SLOT_S),
+                last_used_at=now,
+            )
             self._targets[key] = target
             self._refresh_at = now
         target.model, target.provider, target.last_used_at = model, provider, now
@@ -232,34 +256,42 @@ class Breakers:
             if count and count >= DEGRADED_SHARE * known[provider]
         )
 
-    def _state(self, target: _Target, *, now: float, wall: datetime) -> TargetState:
-        status = target.breaker.status(now)
-        shared = target.breaker.to_share(now)
-        block = None
-        if shared is not None:
-            cause, until = shared
-            block = SharedBlock(
-                key=target.key,
-                model=target.model,
-                provider=target.provider,
-                cause=cause,
-                remaining_s=until - now,
-            )
-        return TargetState(
-            key=target.key,
-            model=target.model,
-            provider=target.provider,
-            status=status,
-            since=_on_the_wall(status.since, now=now, wall=wall),
-            until=_on_the_wall(status.until, now=now, wall=wall),
-            to_share=block,
-        )
-
     def _forget(self, now: float) -> None:
         """Drop what was not called for an hour: models that were removed, credentials that were replaced."""
         for key, target in list(self._targets.items()):
             if now - target.last_used_at > FORGET_AFTER_S and target.breaker.status(now).until is None:
                 del self._targets[key]
+
+
+def _state_of(target: _Target, *, now: float, provider_is_degraded: bool) -> TargetState:
+    status = target.breaker.status(now)
+    calls, failures = target.recent.count(now)
+    return TargetState(
+        key=target.key,
+        model=target.model,
+        provider=target.provider,
+        provider_is_degraded=provider_is_degraded,
+        status=status,
+        age_s=None if status.since is None else now - status.since,
+        remaining_s=None if status.until is None else status.until - now,
+        calls=calls,
+        failures=failures,
+        to_share=_block_to_share(target, now),
+    )
+
+
+def _block_to_share(target: _Target, now: float) -> SharedBlock | None:
+    shared = target.breaker.to_share(now)
+    if shared is None:
+        return None
+    cause, until = shared
+    return SharedBlock(
+        key=target.key,
+        model=target.model,
+        provider=target.provider,
+        cause=cause,
+        remaining_s=until - now,
+    )
 
 
 def _on_the_wall(moment: float | None, *, now: float, wall: datetime) -> datetime | None:

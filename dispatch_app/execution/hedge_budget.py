@@ -6,9 +6,14 @@ MOST_HEDGES = 5
 
 
 class HedgeBudget:
-    """Hedges as a share of the dispatches that could hedge. At no time have more been spent than that share."""
+    """Hedges as a share of the dispatches that could hedge. At no time have more been spent than that share.
+
+    `spent` and `refused` count the hedges that were taken, and those that were not to be had.
+    """
 
     def __init__(self) -> None:
+        self.spent = 0
+        self.refused = 0
         self._dispatches = 0
 
     def count(self) -> None:
@@ -22,7 +27,9 @@ class HedgeBudget:
 
     def spend(self) -> bool:
         """Take one hedge; False when there is none left."""
-        if self._dispatches < DISPATCHES_PER_HEDGE:
+        if not self.left:
+            self.refused += 1
             return False
         self._dispatches -= DISPATCHES_PER_HEDGE
+        self.spent += 1
         return True

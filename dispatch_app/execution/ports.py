@@ -210,6 +210,12 @@ class TargetReport:
     first_byte_ms: int | None
     total_ms: int
     output_tokens: int
+    wire_status: int | None = None
+
+    @property
+    def is_of_no_call(self) -> bool:
+        """Whether the attempt ended before it was made: it only gives back the leave to make it."""
+        return self.fault is FaultClass.SUPERSEDED and self.total_ms == 0
 
 
 class Health(Protocol):

@@ -7,9 +7,14 @@ WINDOW_S = 10.0
 
 
 class RetryBudget:
-    """A token bucket that successes fill, over a small floor that time fills."""
+    """A token bucket that successes fill, over a small floor that time fills.
+
+    `spent` and `refused` count the retries that were taken, and those that were not to be had.
+    """
 
     def __init__(self) -> None:
+        self.spent = 0
+        self.refused = 0
         self._successes = 0
         self._window_started_at = 0.0
         self._left_in_window = RETRIES_PER_WINDOW
@@ -25,13 +30,14 @@ class RetryBudget:
 
     def spend(self, *, now: float) -> bool:
         """Take one retry at the monotonic time `now`; False when there is none left."""
-        self._turn_window(now)
+        if not self.left(now=now):
+            self.refused += 1
+            return False
         if self._left_in_window:
             self._left_in_window -= 1
-            return True
-        if self._successes < SUCCESSES_PER_RETRY:
-            return False
-        self._successes -= SUCCESSES_PER_RETRY
+        else:
+            self._successes -= SUCCESSES_PER_RETRY
+        self.spent += 1
         return True
 
     def _turn_window(self, now: float) -> None:

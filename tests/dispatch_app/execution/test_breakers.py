@@ -204,11 +204,30 @@ def test_states_say_when_and_why(breakers: Breakers, clock: ManualClock) -> None
     state = state_of(breakers, "small")
 
     assert state.provider == "vendor"
-    assert state.since == clock.now()
-    assert state.until is not None
+    clock.at += 2
+    state = state_of(breakers, "small")
+    assert state.age_s == 2.0
+    assert state.remaining_s is not None
+    assert 3.0 <= state.remaining_s <= 3.5
+    assert state.provider_is_degraded
     assert state.status.last_fault is FaultClass.INVALID_REPLY
     assert state.status.consecutive_failures == 5
     assert (state.status.calls, state.status.failures) == (8, 5)
+    assert (state.calls, state.failures) == (8, 5)
+
+
+def test_traffic_is_that_of_the_last_five_minutes(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, SMALL, times=10)
+    clock.at += 290
+    ends(breakers, SMALL, FaultClass.RATE_LIMITED, retry_after_s=1)
+    ends(breakers, SMALL, FaultClass.BAD_REQUEST)
+    ends(breakers, SMALL, FaultClass.SUPERSEDED)  # admitted, and then not called after all
+    state = state_of(breakers, "small")
+    assert (state.calls, state.failures) == (12, 1)
+
+    clock.at += 10
+    state = state_of(breakers, "small")
+    assert (state.calls, state.failures) == (2, 1)
 
 
 def test_targets_that_nobody_calls_are_forgotten(breakers: Breakers, clock: ManualClock) -> None:
@@ -221,10 +240,10 @@ def test_targets_that_nobody_calls_are_forgotten(breakers: Breakers, clock: Manu
 
 
 def test_the_same_seed_gives_the_same_times(clock: ManualClock) -> None:
-    def run() -> list[datetime | None]:
+    def run() -> list[float | None]:
         breakers = Breakers(clock=clock, random=Random(42))
         ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
         ends(breakers, LARGE, FaultClass.RATE_LIMITED)
-        return [state.until for state in breakers.states()]
+        return [state.remaining_s for state in breakers.states()]
 
     assert run() == run()
