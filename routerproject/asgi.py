@@ -21,6 +21,9 @@ from django.db import connection  # noqa: E402
 from starlette.types import Receive, Scope, Send  # noqa: E402
 
 from dispatch_app.execution.breakers import Breakers  # noqa: E402
+from dispatch_app.fleet.fleet import Fleet  # noqa: E402
+from dispatch_app.fleet.health import FleetHealth  # noqa: E402
+from dispatch_app.fleet.holder import FleetHolder  # noqa: E402
 from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
 from dispatch_app.gateway.services import Limits, Services, SystemClock  # noqa: E402
 from dispatch_app.ledger.ledger import PostgresLedger  # noqa: E402
@@ -36,6 +39,8 @@ DATABASE_ANSWERS_S = 2
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 # Serving starts without a snapshot after this time; until one comes, every request is answered 503.
 FIRST_SNAPSHOT_S = 3.0
+# Serving starts without a picture of the fleet after this time; until it comes, nothing is learned and nothing holds.
+FIRST_PICTURE_S = 1.0
 
 
 @asynccontextmanager
@@ -46,12 +51,17 @@ async def open_services() -> AsyncIterator[Services]:
     budget_usage = BudgetUsage()
     snapshots = SnapshotHolder(conninfo=conninfo, budget_usage=budget_usage)
     ledger = PostgresLedger(conninfo=conninfo, budget_usage=budget_usage)
+    breakers = Breakers(clock=clock, random=random.Random())  # noqa: S311 - jitter
+    fleet = Fleet(targets=breakers, now=clock.now)
+    fleet_holder = FleetHolder(conninfo=conninfo, fleet=fleet, snapshots=snapshots)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
         stack.push_async_callback(ledger.stop)
         await ledger.start()
         stack.push_async_callback(snapshots.stop)
         await snapshots.start(patience_s=FIRST_SNAPSHOT_S)
+        stack.push_async_callback(fleet_holder.stop)
+        await fleet_holder.start(patience_s=FIRST_PICTURE_S)
         _spare_the_collector()
         yield Services(
             snapshots=snapshots,
@@ -63,7 +73,8 @@ async def open_services() -> AsyncIterator[Services]:
                 find_provider=lambda provider_id: snapshots.current.providers.get(provider_id),  # noqa: PLW0108
                 now=clock.now,
             ),
-            health=Breakers(clock=clock, random=random.Random()),  # noqa: S311 - jitter
+            health=FleetHealth(breakers=breakers, fleet=fleet),
+            fleet=fleet,
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
             database_answers=lambda: _database_answers(conninfo),
             limits=Limits(body_bytes=settings.MAX_BODY_BYTES),

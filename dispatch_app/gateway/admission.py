@@ -16,7 +16,7 @@ from policies_app.routing.choose import choose
 from policies_app.routing.compilation import CompiledPolicy, direct_policy
 from policies_app.routing.explain import explain
 from policies_app.routing.trace import failed_kinds
-from policies_app.routing.types import Decision, Facts, RoutePlan
+from policies_app.routing.types import Decision, Facts, FleetState, RoutePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ def decide(
     *,
     snapshot: Snapshot,
     budget_usage: Usage,
+    fleet: FleetState,
     key: ServedKey,
     prompt: Prompt,
     inputs: Inputs,
@@ -57,7 +58,7 @@ def decide(
     :raises RequestError: if the key may not use what `prompt.model` names.
     """
     policy_id, policy = _find_policy(snapshot, key, prompt.model, is_draft=is_draft)
-    facts = _facts(key, prompt, inputs)
+    facts = _facts(key, prompt, inputs, draw=dispatch_id.int & (2**63 - 1))
     situation = situation_of(
         snapshot=snapshot,
         budget_usage=budget_usage,
@@ -65,10 +66,9 @@ def decide(
         end_user=prompt.end_user,
         policy_id=policy_id,
         now=now,
+        fleet=fleet,
     )
-    decision = choose(
-        document=policy, facts=facts, situation=situation, now=now, seed=dispatch_id.int & (2**63 - 1)
-    )
+    decision = choose(document=policy, facts=facts, situation=situation, now=now, seed=facts.draw)
     reason = explain(decision=decision)
     return Admission(
         prompt=prompt,
@@ -141,7 +141,7 @@ def _find_policy(
     return None, direct_policy(model=model)
 
 
-def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs) -> Facts:
+def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs, *, draw: int) -> Facts:
     return Facts(
         tenant=key.tenant.name,
         api_key=key.public_id,
@@ -154,6 +154,7 @@ def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs) -> Facts:
         output_tokens=prompt.output_tokens,
         choices=prompt.request.choices,
         needs=prompt.needs,
+        draw=draw,
     )
 
 

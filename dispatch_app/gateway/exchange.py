@@ -106,6 +106,7 @@ class Exchange:
         self.admission = decide(
             snapshot=self.services.snapshot(),
             budget_usage=self.services.budget_usage,
+            fleet=self.services.fleet.current,
             key=key,
             prompt=prompt,
             inputs=inputs,

@@ -18,6 +18,7 @@ from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.gateway.owners import Owners
 from dispatch_app.snapshot.situation import Usage
 from dispatch_app.snapshot.types import Snapshot
+from policies_app.routing.types import FleetState
 
 
 class Snapshots(Protocol):
@@ -28,6 +29,13 @@ class Snapshots(Protocol):
 
     @property
     def current(self) -> Snapshot: ...
+
+
+class Fleet(Protocol):
+    """Knows how the fleet fares; see `dispatch_app.fleet`."""
+
+    @property
+    def current(self) -> FleetState: ...
 
 
 class SystemClock:
@@ -61,6 +69,7 @@ class Services:
     budget_usage: Usage
     upstream: Upstream
     health: Health
+    fleet: Fleet
     pepper: bytes = field(repr=False)
     database_answers: Callable[[], Awaitable[bool]]
     limits: Limits = field(default_factory=Limits)

@@ -8,7 +8,7 @@ SQL = Path(__file__).parent / "sql"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dispatch_app", "0011_answers")]
+    dependencies = [("dispatch_app", "0012_target_health")]
 
     operations = [
         migrations.RunSQL(
