@@ -48,7 +48,8 @@ class InMemoryLedger:
         if self.limit_nanos is not None and used_nanos + attempt.reserved_nanos > self.limit_nanos:
             return BeginVerdict(verdict=Verdict.OVER_BUDGET, subject_id=1)
         assert not self.outcomes, "An attempt was begun for a dispatch that has ended."
-        assert attempt.position == len(self.attempts) + 1
+        assert attempt.position not in {known.position for known in self.attempts}
+        assert attempt.is_first or self.attempts
         self.reserved_nanos += attempt.reserved_nanos
         self.open[attempt.id] = attempt
         self.attempts.append(attempt)

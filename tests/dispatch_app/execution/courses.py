@@ -1,0 +1,188 @@
+"""One dispatch between acting models, a ledger in memory and health as a test wants it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from dispatch_app.execution.canonical import Reply, Request
+from dispatch_app.execution.dispatcher import Dispatch, StreamTail
+from dispatch_app.execution.hedge_budget import HedgeBudget
+from dispatch_app.execution.order import Order, Ports
+from dispatch_app.execution.ports import DispatchRecord, Finding
+from dispatch_app.execution.retry_budget import RetryBudget
+from policies_app.routing.codes import AttemptRole, Strategy
+from policies_app.routing.types import Candidate, Facts, Judge, PlannedJudge, RoutePlan
+from policies_app.routing.validators import Validator
+from tests.dispatch_app.execution.acting_fleet import Act, ActingFleet
+from tests.dispatch_app.execution.health import ScriptedHealth
+from tests.dispatch_app.execution.in_memory_ledger import InMemoryLedger
+from tests.dispatch_app.execution.scripted_upstream import CollectingSink
+from tests.dispatch_app.routing_values import make_candidate, make_facts
+
+JUDGE = Judge(
+    name="helpfulness",
+    version=2,
+    model="judge",
+    instructions="You rate answers.",
+    rubric="Is it right?",
+    lowest=0,
+    highest=10,
+    verdicts={},
+    default=0.0,
+    timeout_ms=1_000,
+    max_output_tokens=5,
+)
+
+
+class LoopClock:
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def target(name: str, *validators: Validator, number: int = 1, cost: int = 1, **changes: Any) -> Candidate:
+    """One token of any kind costs `cost` nano-dollars."""
+    candidate = make_candidate(
+        name, number=number, nanos_a_token=cost, timeout_ms=changes.pop("timeout_ms", None)
+    )
+    return replace(candidate, validators=validators, **changes)
+
+
+def planned(judge: Judge = JUDGE, *, number: int = 9) -> PlannedJudge:
+    candidate = make_candidate(judge.model, number=number)
+    return PlannedJudge(judge=judge, model=candidate.model, price=candidate.price)
+
+
+@dataclass(kw_only=True)
+class Course:
+    """`plan` and `fields` change what is asked; run it once by `complete` or `stream`."""
+
+    strategy: Strategy
+    targets: Sequence[Candidate]
+    acts: Mapping[str, Act | Sequence[Act]]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=make_facts)
+    max_attempts: int = 6
+    deadline_s: float = 5.0
+    seed: int = 1
+    hedges_earned: int = 100
+    retries: int = 0
+    ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
+    health: ScriptedHealth = field(default_factory=ScriptedHealth)
+    sink: CollectingSink = field(default_factory=CollectingSink)
+    fleet: ActingFleet = field(init=False)
+    dispatch: Dispatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fleet = ActingFleet(
+            acts={name: [acts] if isinstance(acts, Act) else list(acts) for name, acts in self.acts.items()}
+        )
+
+    async def complete(self) -> Reply:
+        self.dispatch = self._dispatch(stream=False)
+        return await self.dispatch.complete()
+
+    async def stream(self) -> StreamTail:
+        self.dispatch = self._dispatch(stream=True)
+        return await self.dispatch.stream(self.sink)
+
+    async def text(self) -> str:
+        return str((await self.complete()).choices[0].message["content"])
+
+    async def streamed_text(self) -> str:
+        """What the client has read when the stream is complete."""
+        tail = await self.stream()
+        said = [choice.delta.get("content") or "" for part in tail.parts for choice in part.choices]
+        return self.sink.text + "".join(said)
+
+    @property
+    def story(self) -> list[tuple[str, AttemptRole]]:
+        """Who was asked, and as what."""
+        by_id = {call.candidate.model.id: call.candidate.model.name for call in self.fleet.calls}
+        return [(by_id.get(attempt.model_id, "?"), attempt.role) for attempt in self.ledger.attempts]
+
+    def findings(self, model: str) -> list[Finding]:
+        """What the validators found in the answers of one model."""
+        return [
+            finding
+            for past in self.dispatch.progress.past
+            if past.candidate.model.name == model
+            for finding in past.settlement.validation
+        ]
+
+    def cost(self, model: str) -> int:
+        """What the attempts at one model were charged."""
+        return sum(
+            past.settlement.cost_nanos
+            for past in self.dispatch.progress.past
+            if past.candidate.model.name == model
+        )
+
+    def _dispatch(self, *, stream: bool) -> Dispatch:
+        now = asyncio.get_running_loop().time()
+        serial = count(1)
+        retries, hedges = RetryBudget(), HedgeBudget()
+        retries._left_in_window, retries._window_started_at = self.retries, float("inf")
+        for _ in range(self.hedges_earned):
+            hedges.count()
+        return Dispatch(
+            order=Order(
+                record=_record(self.strategy, stream=stream),
+                request=Request(
+                    fields={"messages": [{"role": "user", "content": "2 + 2?"}], **self.fields},
+                    stream=stream,
+                    choices=1,
+                ),
+                facts=self.facts,
+                plan=RoutePlan(
+                    **{
+                        "rule": "default",
+                        "strategy": self.strategy,
+                        "candidates": tuple(self.targets),
+                        "deadline_ms": int(self.deadline_s * 1000),
+                        "max_attempts": self.max_attempts,
+                        **self.plan,
+                    }
+                ),
+                budgets=(),
+                baseline=None,
+                received_at=now,
+                deadline_at=now + self.deadline_s,
+                seed=self.seed,
+            ),
+            ports=Ports(
+                ledger=self.ledger,
+                upstream=self.fleet,
+                clock=LoopClock(),
+                new_id=lambda: UUID(int=next(serial)),
+                retries=retries,
+                hedges=hedges,
+                health=self.health,
+            ),
+        )
+
+
+def _record(strategy: Strategy, *, stream: bool) -> DispatchRecord:
+    return DispatchRecord(
+        id=UUID(int=0),
+        created_at=datetime.now(UTC),
+        tenant_id=1,
+        api_key_id=1,
+        end_user="",
+        task="",
+        tags={},
+        requested_model="auto",
+        policy_id=1,
+        policy_version=1,
+        rule="default",
+        strategy=strategy,
+        reason={},
+        stream=stream,
+    )
