@@ -43,7 +43,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             _each(("delete",), ("rule", "step", "credential")),
             _each(("add",), ("price", "killswitch")),
             ("policies_app.publish_policy", "policies_app.operate_kill_switch"),
-            _each(("view",), ("dispatch", "attempt", "servingprocess"), app="dispatch_app"),
+            _each(("view",), ("dispatch", "attempt", "servingprocess", "targethealth"), app="dispatch_app"),
         )
     ),
     FINANCE: frozenset(

@@ -21,11 +21,16 @@ from django.db import connection  # noqa: E402
 from starlette.types import Receive, Scope, Send  # noqa: E402
 
 from dispatch_app.execution.breakers import Breakers  # noqa: E402
+from dispatch_app.execution.hedge_budget import HedgeBudget  # noqa: E402
+from dispatch_app.execution.retry_budget import RetryBudget  # noqa: E402
 from dispatch_app.fleet.fleet import Fleet  # noqa: E402
 from dispatch_app.fleet.health import FleetHealth  # noqa: E402
 from dispatch_app.fleet.holder import FleetHolder  # noqa: E402
 from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
+from dispatch_app.gateway.owners import Owners  # noqa: E402
 from dispatch_app.gateway.services import Limits, Services, SystemClock  # noqa: E402
+from dispatch_app.health.publication import HealthPublication  # noqa: E402
+from dispatch_app.health.tally import TalliedHealth, Tally  # noqa: E402
 from dispatch_app.ledger.ledger import PostgresLedger  # noqa: E402
 from dispatch_app.providers.transport import Transport  # noqa: E402
 from dispatch_app.providers.upstream import ProviderUpstream  # noqa: E402
@@ -54,12 +59,24 @@ async def open_services() -> AsyncIterator[Services]:
     breakers = Breakers(clock=clock, random=random.Random())  # noqa: S311 - jitter
     fleet = Fleet(targets=breakers, now=clock.now)
     fleet_holder = FleetHolder(conninfo=conninfo, fleet=fleet, snapshots=snapshots)
+    owners = Owners()
+    tally = Tally(retries=RetryBudget(), hedges=HedgeBudget())
+    publication = HealthPublication(
+        conninfo=conninfo,
+        process_id=snapshots.id,
+        breakers=breakers,
+        tally=tally,
+        in_flight=lambda: len(owners),
+        monotonic=clock.monotonic,
+    )
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
         stack.push_async_callback(ledger.stop)
         await ledger.start()
         stack.push_async_callback(snapshots.stop)
         await snapshots.start(patience_s=FIRST_SNAPSHOT_S)
+        stack.push_async_callback(publication.stop)
+        await publication.start()
         stack.push_async_callback(fleet_holder.stop)
         await fleet_holder.start(patience_s=FIRST_PICTURE_S)
         _spare_the_collector()
@@ -73,12 +90,15 @@ async def open_services() -> AsyncIterator[Services]:
                 find_provider=lambda provider_id: snapshots.current.providers.get(provider_id),  # noqa: PLW0108
                 now=clock.now,
             ),
-            health=FleetHealth(breakers=breakers, fleet=fleet),
+            health=FleetHealth(breakers=TalliedHealth(health=breakers, tally=tally), fleet=fleet),
             fleet=fleet,
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
             database_answers=lambda: _database_answers(conninfo),
             limits=Limits(body_bytes=settings.MAX_BODY_BYTES),
             clock=clock,
+            owners=owners,
+            retries=tally.retries,
+            hedges=tally.hedges,
         )
 
 

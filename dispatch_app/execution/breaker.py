@@ -44,6 +44,8 @@ JITTER = 0.1
 """Ejections and cooldowns last up to this share longer, so that processes do not come back at one instant."""
 LONG_COOLDOWN_S = 10.0
 """Rate limits that last longer than this are worth telling other processes."""
+TOLD_GRAIN_S = 1.0
+"""What is told again comes with the time that the telling takes: a smaller difference is none."""
 ATTENTION_BADNESS = 1e9
 PROBE_LEASE_S = 60.0
 """A probe whose end nobody reported is given up after this time."""
@@ -238,6 +240,8 @@ class Breaker:
 
     def learn(self, *, cause: Cause, now: float, until: float) -> None:
         """Take over from another process that the target is not to be called until then."""
+        if now < self._learned.until and abs(until - self._learned.until) < TOLD_GRAIN_S:
+            return
         self._learned.extend(cause=cause, now=now, until=until)
         self.turns += 1
 
