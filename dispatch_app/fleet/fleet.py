@@ -3,6 +3,7 @@
 Performs no I/O. `current` is an immutable value that is swapped by reference, so reading it on a request costs nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from dispatch_app.fleet.observations import Observations, first_byte_of, total_o
 from dispatch_app.fleet.picture import SharedPicture
 from dispatch_app.fleet.signals import look_at, name_of
 from dispatch_app.fleet.warmth import cold_penalties, latest_uses
-from dispatch_app.fleet.watched import hedge_query, readings, watched_signals
+from dispatch_app.fleet.watched import answer, hedge_query, watched_signals
 from dispatch_app.snapshot.types import Snapshot
 from policies_app.routing.types import (
     Candidate,
@@ -48,8 +49,8 @@ class _Watched:
 class Fleet:
     """The fleet as one process knows it.
 
-    Latencies, signals and warmth are what all processes know. Breakers are this process's own, and show at once; the
-    rest shows with the next `rebuild`.
+    Latencies, signals and warmth are what all processes know, and show with the next `rebuild`. Breakers are this
+    process's own, and show at once.
     """
 
     def __init__(self, *, targets: TargetNews, now: Callable[[], datetime]) -> None:
@@ -59,7 +60,7 @@ class Fleet:
         self._seen = Observations()
         self._being_told = Observations()
         self._watched: _Watched | None = None
-        self._answered_at: datetime | None = None
+        self._latency: Mapping[LatencyQuery, LatencyReading] = {}
         self._state = FleetState()
         self._changes_seen = -1
 
@@ -112,8 +113,22 @@ class Fleet:
         )
         return {name: holds for name, holds in found.items() if holds is not (name in held)}
 
+    async def read_latencies(self, snapshot: Snapshot) -> None:
+        """Answer anew what is asked of the latency statistics, and rebuild.
+
+        A percentile over an hour of a busy model takes a millisecond, so requests have their turn after each.
+        """
+        found: dict[LatencyQuery, LatencyReading] = {}
+        for query in self._watch(snapshot).queries:
+            reading = answer(query, catalogue=snapshot.catalogue, picture=self.picture)
+            if reading is not None:
+                found[query] = reading
+            await asyncio.sleep(0)
+        self._latency = found
+        self.rebuild(snapshot)
+
     def rebuild(self, snapshot: Snapshot) -> None:
-        """Put the state of the moment together. Costs milliseconds for a big fleet, once after each exchange."""
+        """Put the state of the moment together, with latencies as they were last read."""
         watched = self._watch(snapshot)
         last_used_at = latest_uses(
             self.picture.last_used_at, self._being_told.last_used_at, self._seen.last_used_at
@@ -121,7 +136,7 @@ class Fleet:
         holding = self.picture.holding
         self._state = replace(
             self._state,
-            latency=self._latency(watched),
+            latency=self._latency,
             holding=frozenset(signal for name, signal in watched.signals.items() if name in holding),
             cold_penalty_ms=cold_penalties(
                 snapshot.catalogue.values(), last_used_at=last_used_at, now=self._now()
@@ -138,12 +153,4 @@ class Fleet:
                 queries=frozenset(signal.query for signal in signals)
                 | {hedge_query(model) for model in snapshot.catalogue},
             )
-            self._answered_at = None
         return self._watched
-
-    def _latency(self, watched: _Watched) -> Mapping[LatencyQuery, LatencyReading]:
-        """The answers to what is watched; the same ones until there is something new to read."""
-        if self._answered_at == self.picture.read_at:
-            return self._state.latency
-        self._answered_at = self.picture.read_at
-        return readings(watched.queries, catalogue=watched.snapshot.catalogue, picture=self.picture)

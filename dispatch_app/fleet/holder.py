@@ -73,9 +73,10 @@ class FleetHolder:
         await tell(connection, self.fleet.tell())
         self.fleet.was_told()
         number = await read(connection, self.fleet.picture)
-        self._rebuild()
-        await decide(connection, self.fleet.picture, signals=self.fleet.look_at_signals(), number=number)
-        self._rebuild()
+        if self._snapshots.is_loaded:
+            await self.fleet.read_latencies(self._snapshots.current)
+            await decide(connection, self.fleet.picture, signals=self.fleet.look_at_signals(), number=number)
+            self.fleet.rebuild(self._snapshots.current)
         if time.monotonic() >= self._forget_due:
             self._forget_due = time.monotonic() + FORGET_S
             await forget(connection, watched=self.fleet.watched_signals)
@@ -107,11 +108,8 @@ class FleetHolder:
         """Models go cold, and snapshots change, between two exchanges."""
         while True:
             await asyncio.sleep(REBUILD_S)
-            self._rebuild()
-
-    def _rebuild(self) -> None:
-        if self._snapshots.is_loaded:
-            self.fleet.rebuild(self._snapshots.current)
+            if self._snapshots.is_loaded:
+                self.fleet.rebuild(self._snapshots.current)
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(

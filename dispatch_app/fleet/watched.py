@@ -1,8 +1,6 @@
 """What is asked of the latency statistics: by the rules that are live or drafted, and by every model's hedges. Pure."""
 
-from collections.abc import Iterable, Mapping
-
-from dispatch_app.fleet.picture import SeriesKey, SharedPicture
+from dispatch_app.fleet.picture import SharedPicture
 from dispatch_app.snapshot.types import Snapshot
 from policies_app.routing.codes import LatencyMeasure
 from policies_app.routing.types import (
@@ -37,16 +35,9 @@ def hedge_query(model: str) -> LatencyQuery:
     )
 
 
-def readings(
-    queries: Iterable[LatencyQuery], *, catalogue: Catalogue, picture: SharedPicture
-) -> Mapping[LatencyQuery, LatencyReading]:
-    """The answers to `queries`, without those that rest on no call."""
-    found: dict[LatencyQuery, LatencyReading] = {}
-    for query in queries:
-        model = catalogue.get(query.model)
-        if model is not None:
-            series: SeriesKey = (model.id, query.measure)
-            reading = picture.reading(series, percentile=query.percentile, window_s=query.window_s)
-            if reading is not None:
-                found[query] = reading
-    return found
+def answer(query: LatencyQuery, *, catalogue: Catalogue, picture: SharedPicture) -> LatencyReading | None:
+    """The figure asked for; None if the model is not known or was not called."""
+    model = catalogue.get(query.model)
+    if model is None:
+        return None
+    return picture.reading((model.id, query.measure), percentile=query.percentile, window_s=query.window_s)

@@ -45,4 +45,6 @@ def _catalogue_model(row: Model, prices: tuple[routing.Price, ...]) -> routing.C
         image_tokens_bound=row.image_tokens_bound,
         enabled=row.enabled and row.provider.enabled,
         prices=prices,
+        cold_after_s=row.cold_after_s,
+        cold_penalty_ms=row.cold_penalty_ms,
     )

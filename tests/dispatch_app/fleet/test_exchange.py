@@ -123,10 +123,10 @@ async def test_a_reading_fades_without_new_calls(conninfo):
         picture = process.fleet.picture
 
         picture.take([], last_used_at={}, read_at=picture.read_at + timedelta(seconds=50))
-        process.fleet.rebuild(make_snapshot(SIGNAL))
+        await process.fleet.read_latencies(make_snapshot(SIGNAL))
         assert SIGNAL.query in process.fleet.current.latency
         picture.take([], last_used_at={}, read_at=picture.read_at + timedelta(seconds=30))
-        process.fleet.rebuild(make_snapshot(SIGNAL))
+        await process.fleet.read_latencies(make_snapshot(SIGNAL))
         assert SIGNAL.query not in process.fleet.current.latency
 
 
