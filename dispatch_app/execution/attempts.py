@@ -378,6 +378,7 @@ class Attempts:
                 first_byte_ms=conclusion.first_byte_ms,
                 total_ms=conclusion.latency_ms,
                 output_tokens=conclusion.charge.usage.output_tokens,
+                wire_status=conclusion.wire_status,
             ),
         )
         self._postings.add(conclusion)
