@@ -54,56 +54,73 @@ async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbo
 async def _answer_with_stream(
     exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool
 ) -> None:
-    """The response begins with the first part, so that whatever happened before it can still be told by a status.
-
-    Answers that are kept until they are accepted can take long: then it begins with a comment, and goes on with them.
-    """
     queue = StreamQueue()
     exchange.services.owners.start(_own(dispatch, queue))
-    renderer = StreamRenderer(
-        dispatch_id=exchange.id.hex,
-        created=int(exchange.now.timestamp()),
-        includes_usage=prompt.includes_usage,
-    )
     async with _watch(exchange.receive, queue):
-        has_begun = False
-        is_kept_back = dispatch.order.plan.strategy in _KEEPING_BACK
-        while True:
-            item = await queue.get(within_s=HEARTBEAT_S if has_begun or is_kept_back else None)
-            if isinstance(item, DispatchError) and not has_begun:
-                raise item
-            if not has_begun:
-                await start_events(exchange.send, headers=exchange.headers())
-                has_begun = True
-            if item is None:
-                await send_comment(exchange.send)
-            elif isinstance(item, StreamPart):
-                await send_event(exchange.send, renderer.part(item, model=dispatch.progress.model_name))
-            else:
-                break
-        await end_events(
-            exchange.send, _last_event(exchange, dispatch, renderer, item, is_verbose=is_verbose)
+        await _StreamedAnswer(exchange, dispatch, prompt, is_verbose=is_verbose).send(queue)
+
+
+class _StreamedAnswer:
+    """Sends what a queue brings, until its last item.
+
+    The response begins with the first part, so that whatever happened before it can still be told by a status. Answers
+    that are kept until they are accepted can take long: theirs may begin with a comment.
+    """
+
+    def __init__(self, exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool) -> None:
+        self._exchange = exchange
+        self._dispatch = dispatch
+        self._is_verbose = is_verbose
+        self._is_kept_back = dispatch.order.plan.strategy in _KEEPING_BACK
+        self._has_begun = False
+        self._renderer = StreamRenderer(
+            dispatch_id=exchange.id.hex,
+            created=int(exchange.now.timestamp()),
+            includes_usage=prompt.includes_usage,
         )
 
+    async def send(self, queue: StreamQueue) -> None:
+        """Send all of it.
 
-def _last_event(
-    exchange: Exchange,
-    dispatch: Dispatch,
-    renderer: StreamRenderer,
-    item: StreamTail | DispatchError,
-    *,
-    is_verbose: bool,
-) -> bytes:
-    if isinstance(item, DispatchError):
-        return renderer.error(item)
-    model = dispatch.progress.model_name
-    held_back = b"".join(renderer.part(part, model=model) for part in item.parts)
-    return held_back + renderer.end(
-        model=model,
-        usage=dispatch.progress.usage,
-        details=dispatch_details(exchange, dispatch, is_verbose=is_verbose),
-        is_verbose=is_verbose,
-    )
+        :raises DispatchError: if there is nothing to send and the response has not begun.
+        """
+        send = self._exchange.send
+        while True:
+            item = await queue.get(within_s=self._patience_s)
+            if isinstance(item, DispatchError) and not self._has_begun:
+                raise item
+            await self._begin()
+            if item is None:
+                await send_comment(send)
+            elif isinstance(item, StreamPart):
+                await send_event(send, self._renderer.part(item, model=self._model))
+            else:
+                await end_events(send, self._last_event(item))
+                return
+
+    @property
+    def _patience_s(self) -> float | None:
+        return HEARTBEAT_S if self._has_begun or self._is_kept_back else None
+
+    @property
+    def _model(self) -> str:
+        return self._dispatch.progress.model_name
+
+    async def _begin(self) -> None:
+        if not self._has_begun:
+            await start_events(self._exchange.send, headers=self._exchange.headers())
+            self._has_begun = True
+
+    def _last_event(self, item: StreamTail | DispatchError) -> bytes:
+        if isinstance(item, DispatchError):
+            return self._renderer.error(item)
+        held_back = b"".join(self._renderer.part(part, model=self._model) for part in item.parts)
+        return held_back + self._renderer.end(
+            model=self._model,
+            usage=self._dispatch.progress.usage,
+            details=dispatch_details(self._exchange, self._dispatch, is_verbose=self._is_verbose),
+            is_verbose=self._is_verbose,
+        )
 
 
 async def _own(dispatch: Dispatch, queue: StreamQueue) -> None:

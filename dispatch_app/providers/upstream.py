@@ -63,7 +63,7 @@ class ProviderUpstream:
         """See `Upstream.complete`."""
         route = self._route(call)
         async with (
-            _Timer(route=route, deadline_at=call.deadline_at) as timer,
+            _Timer(route=route, call=call) as timer,
             self._response(route, call) as response,
         ):
             timer.reply_begins()
@@ -78,7 +78,7 @@ class ProviderUpstream:
         """See `Upstream.stream`."""
         route = self._route(call)
         async with (
-            _Timer(route=route, deadline_at=call.deadline_at) as timer,
+            _Timer(route=route, call=call) as timer,
             self._response(route, call) as response,
         ):
             timer.reply_begins()
@@ -128,11 +128,13 @@ class ProviderUpstream:
 class _Timer:
     """The one timer of an attempt: until the first byte, then between bytes, and never past the deadline."""
 
-    def __init__(self, *, route: _Route, deadline_at: float) -> None:
+    def __init__(self, *, route: _Route, call: UpstreamCall) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._deadline_at = deadline_at
+        self._deadline_at = call.deadline_at
         self._idle_s = route.idle_s
-        self._expires_at = min(deadline_at, self._clock() + route.first_byte_s)
+        # A cold model is not silent, it is warming up.
+        first_byte_s = route.first_byte_s + call.candidate.cold_penalty_ms / 1000
+        self._expires_at = min(self._deadline_at, self._clock() + first_byte_s)
         self._timeout = asyncio.timeout_at(self._expires_at)
         self.first_byte_at = 0.0
 
