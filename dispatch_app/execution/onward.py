@@ -39,7 +39,6 @@ class Onward:
         self._after = after
         self._last: tuple[Candidate, UpstreamError] | None = None
         self._retried: set[str] = set()
-        self._random = random.Random(attempts.order.seed)  # noqa: S311 - jitter
 
     async def next(self) -> Turn | None:
         """Whom to ask now; None if the candidates or the envelope are used up, or the last fault forbids it."""
@@ -93,7 +92,7 @@ class Onward:
 
     def _wait_s(self, error: UpstreamError) -> float | None:
         """Seconds before the same target is asked again; None if it is not, or not in time."""
-        jitter_s = self._random.uniform(0, MOST_JITTER_S)
+        jitter_s = random.Random(self._attempts.order.seed).uniform(0, MOST_JITTER_S)  # noqa: S311
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
             wait_s = error.retry_after_s + jitter_s
         elif error.is_retryable:

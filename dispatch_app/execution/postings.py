@@ -68,8 +68,9 @@ class Postings:
 
     async def flush(self) -> None:
         """Post what is waiting."""
-        waiting, self._waiting = self._waiting, []
-        await self._post(waiting, ending=None, outcome=None)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            await self._post(waiting, ending=None, outcome=None)
 
     async def end(
         self, status: DispatchStatus, *, answer: Answer | None, error: DispatchError | None
@@ -101,15 +102,9 @@ class Postings:
             PastAttempt(record=item.attempt.record, candidate=item.attempt.candidate, settlement=settlement)
             for item, settlement in zip(waiting, settlements, strict=True)
         ]
-        match settlements:
-            case []:
-                return
-            case [settlement]:
-                are_settled = [await self._ports.ledger.settle(settlement=settlement)]
-            case _:
-                # Together, so that they share a commit.
-                posting = (self._ports.ledger.settle(settlement=settlement) for settlement in settlements)
-                are_settled = await asyncio.gather(*posting)
+        posting = [self._ports.ledger.settle(settlement=settlement) for settlement in settlements]
+        # Several go together, so that they share a commit; one does not need a task of its own.
+        are_settled = await asyncio.gather(*posting) if len(posting) > 1 else [await only for only in posting]
         self._progress.is_settled = self._progress.is_settled and all(are_settled)
 
     def _settlement(self, item: Conclusion, outcome: DispatchOutcome | None) -> Settlement:
