@@ -11,6 +11,8 @@ OPS = "ops"
 FINANCE = "finance"
 SEE_COSTS = "dispatch_app.view_costs"
 """Who holds this permission may see what tenants spend."""
+SEE_HEALTH = "dispatch_app.view_targethealth"
+"""Who holds this permission may see how targets fare."""
 
 
 def _each(verbs: Iterable[str], models: Iterable[str], *, app: str = "policies_app") -> Iterator[str]:

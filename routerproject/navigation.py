@@ -7,6 +7,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from policies_app.roles import SEE_HEALTH
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
@@ -46,7 +48,10 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
     ),
     (
         "Safety",
-        (_list_of("Kill switches", "power_settings_new", "policies_app.killswitch"),),
+        (
+            Page(title="Health", icon="monitor_heart", url_name="health:page", permission=SEE_HEALTH),
+            _list_of("Kill switches", "power_settings_new", "policies_app.killswitch"),
+        ),
     ),
     (
         "Tenants and money",

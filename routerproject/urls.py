@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/v1/", include("dispatch_app.api.urls")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocumentationPage.as_view(), name="api-docs"),
+    path("admin/health/", include(("dispatch_app.health.urls", "health"))),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("signalbox/favicon.svg"))),
 ]

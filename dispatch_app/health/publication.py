@@ -112,16 +112,21 @@ class HealthPublication:
         self._in_flight = in_flight
         self._monotonic = monotonic
         self._alerted: frozenset[TargetKey] = frozenset()
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to publish, off the way of requests."""
+        self._stopping.clear()
         self._task = asyncio.create_task(self._keep_publishing(), name="health publication")
 
     async def stop(self) -> None:
         """Tell the last counts, and take this process's rows away."""
         if self._task is None:
             return
+        # What is being told is told to its end: cut short, nobody would know whether it was counted.
+        self._stopping.set()
+        await asyncio.wait({self._task}, timeout=LAST_WORDS_S)
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -145,7 +150,7 @@ class HealthPublication:
         self._alert(states)
 
     async def _keep_publishing(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 async with asyncio.timeout(ANSWER_S):
                     connection = await self._connect()
@@ -155,13 +160,13 @@ class HealthPublication:
                 logger.warning("The database is away; the health of targets is not published. %s", error)
             except Exception:
                 logger.exception("Unable to publish the health of targets.")
-            await asyncio.sleep(BACK_OFF_S)
+            await self._pause(BACK_OFF_S)
 
     async def _follow(self, connection: psycopg.AsyncConnection) -> None:
-        """Publish what changes, until the connection breaks."""
+        """Publish what changes, until the connection breaks or the process stops."""
         published_changes = -1
         publish_due = forget_due = 0.0
-        while True:
+        while not self._stopping.is_set():
             now = time.monotonic()
             if now >= publish_due or self._breakers.changes != published_changes:
                 async with asyncio.timeout(ANSWER_S):
@@ -171,7 +176,12 @@ class HealthPublication:
                 async with asyncio.timeout(ANSWER_S):
                     await connection.execute(FORGET_DEAD_SQL)
                 forget_due = now + FORGET_S
-            await asyncio.sleep(NOTICE_S)
+            await self._pause(NOTICE_S)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(

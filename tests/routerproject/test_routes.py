@@ -58,6 +58,8 @@ PAGES: dict[str, tuple[int, set[str]]] = {
     "costs:dispatches": (200, FINANCE),
     "costs:dispatch": (200, FINANCE),
     "costs:export": (200, FINANCE),
+    "health:live": (200, OPS),
+    "health:page": (200, OPS),
     "home": (302, EVERYBODY),
     "login": (200, EVERYBODY),
     "logout": (405, EVERYBODY),
