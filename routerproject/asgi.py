@@ -17,14 +17,14 @@ django_application = get_asgi_application()
 
 import psycopg  # noqa: E402
 from django.conf import settings  # noqa: E402
-from django.db import connection  # noqa: E402
 from starlette.types import Receive, Scope, Send  # noqa: E402
 
+from dispatch_app.database import database_conninfo  # noqa: E402
 from dispatch_app.execution.breakers import Breakers  # noqa: E402
 from dispatch_app.execution.hedge_budget import HedgeBudget  # noqa: E402
 from dispatch_app.execution.retry_budget import RetryBudget  # noqa: E402
 from dispatch_app.fleet.fleet import Fleet  # noqa: E402
-from dispatch_app.fleet.health import FleetHealth  # noqa: E402
+from dispatch_app.fleet.health import FleetHealth, key_by  # noqa: E402
 from dispatch_app.fleet.holder import FleetHolder  # noqa: E402
 from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
 from dispatch_app.gateway.owners import Owners  # noqa: E402
@@ -36,6 +36,7 @@ from dispatch_app.providers.transport import Transport  # noqa: E402
 from dispatch_app.providers.upstream import ProviderUpstream  # noqa: E402
 from dispatch_app.snapshot.budget_usage import BudgetUsage  # noqa: E402
 from dispatch_app.snapshot.holder import SnapshotHolder  # noqa: E402
+from dispatch_app.snapshot.types import ServedProvider  # noqa: E402
 from policies_app.sealing import secret_key_from_text  # noqa: E402
 
 DATABASE_ANSWERS_S = 2
@@ -51,12 +52,17 @@ FIRST_PICTURE_S = 1.0
 @asynccontextmanager
 async def open_services() -> AsyncIterator[Services]:
     """Everything that the data plane needs, started, and stopped in the opposite order."""
-    conninfo = _conninfo()
+    conninfo = database_conninfo()
     clock = SystemClock()
     budget_usage = BudgetUsage()
     snapshots = SnapshotHolder(conninfo=conninfo, budget_usage=budget_usage)
+
+    def find_provider(provider_id: int) -> ServedProvider | None:
+        # Looked up anew each time: the snapshot is swapped as a whole.
+        return snapshots.current.providers.get(provider_id)
+
     ledger = PostgresLedger(conninfo=conninfo, budget_usage=budget_usage)
-    breakers = Breakers(clock=clock, random=random.Random())  # noqa: S311 - jitter
+    breakers = Breakers(clock=clock, random=random.Random(), key_of=key_by(find_provider))  # noqa: S311 - jitter
     fleet = Fleet(targets=breakers, now=clock.now)
     fleet_holder = FleetHolder(conninfo=conninfo, fleet=fleet, snapshots=snapshots)
     owners = Owners()
@@ -84,12 +90,7 @@ async def open_services() -> AsyncIterator[Services]:
             snapshots=snapshots,
             ledger=ledger,
             budget_usage=budget_usage,
-            upstream=ProviderUpstream(
-                transport=transport,
-                # Looked up anew on every call: the snapshot is swapped as a whole.
-                find_provider=lambda provider_id: snapshots.current.providers.get(provider_id),  # noqa: PLW0108
-                now=clock.now,
-            ),
+            upstream=ProviderUpstream(transport=transport, find_provider=find_provider, now=clock.now),
             health=FleetHealth(breakers=TalliedHealth(health=breakers, tally=tally), fleet=fleet),
             fleet=fleet,
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
@@ -110,13 +111,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-def _conninfo() -> str:
-    parameters = connection.get_connection_params()
-    return psycopg.conninfo.make_conninfo(
-        **{name: str(value) for name, value in parameters.items() if isinstance(value, str | int)}
-    )
 
 
 async def _database_answers(conninfo: str) -> bool:

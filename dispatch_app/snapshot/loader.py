@@ -221,6 +221,7 @@ def _budget(row: Budget) -> ServedBudget:
 
 def _providers() -> Iterator[ServedProvider]:
     for row in Provider.objects.prefetch_related("credentials"):
+        credential = _first_enabled(row.credentials.all())
         yield ServedProvider(
             id=row.pk,
             name=row.name,
@@ -231,16 +232,23 @@ def _providers() -> Iterator[ServedProvider]:
             first_byte_timeout_ms=row.first_byte_timeout_ms,
             idle_timeout_ms=row.idle_timeout_ms,
             bills_server_errors=row.bills_server_errors,
-            secret=_secret(row.credentials.all()),
+            region="",
+            credential="" if credential is None else _name_with_secret(credential),
+            secret=None if credential is None else _secret(credential),
         )
 
 
-def _secret(credentials: Iterable[Credential]) -> str | None:
-    """The secret of the first enabled credential. One that cannot be had is logged: calls then go without it."""
-    enabled = sorted((row for row in credentials if row.enabled), key=lambda row: row.pk)
-    if not enabled:
-        return None
-    credential = enabled[0]
+def _first_enabled(credentials: Iterable[Credential]) -> Credential | None:
+    return min((row for row in credentials if row.enabled), key=lambda row: row.pk, default=None)
+
+
+def _name_with_secret(credential: Credential) -> str:
+    """Another name when the secret is another: what is held against the old one says nothing of the new."""
+    return f"{credential.label} {credential.last_four}".rstrip()
+
+
+def _secret(credential: Credential) -> str | None:
+    """The secret of a credential. One that cannot be had is logged: calls then go without it."""
     if credential.environment_variable:
         return _from_environment(credential)
     try:

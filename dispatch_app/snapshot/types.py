@@ -55,7 +55,7 @@ class ServedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedProvider:
-    """A provider with the secret to call it, None when it needs none."""
+    """A provider with the secret to call it, None when it needs none. `credential` names the secret without telling it."""
 
     id: int
     name: str
@@ -66,6 +66,8 @@ class ServedProvider:
     first_byte_timeout_ms: int
     idle_timeout_ms: int
     bills_server_errors: bool
+    region: str
+    credential: str
     secret: str | None = field(repr=False)
 
 

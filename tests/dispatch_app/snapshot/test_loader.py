@@ -208,6 +208,29 @@ def test_a_secret_can_stay_in_the_environment(monkeypatch):
     assert load_snapshot().providers[provider.pk].secret == "from-outside"
 
 
+def test_a_credential_is_called_otherwise_when_its_secret_is_another():
+    provider = make_provider("vendor")
+    credential = Credential.objects.create(provider=provider, label="main")
+    names = []
+    for secret in ("sk-first-aaaa", "sk-other-bbbb"):
+        set_provider_secret(credential=credential, secret=secret, author_name="ada")
+        names.append(load_snapshot().providers[provider.pk].credential)
+
+    assert names == ["main aaaa", "main bbbb"]
+    without = make_provider("open")
+    assert load_snapshot().providers[without.pk].credential == ""
+
+
+def test_a_model_says_how_it_goes_cold():
+    make_model("warming", cold_after_s=300, cold_penalty_ms=4_000)
+    make_model("ready")
+
+    catalogue = load_snapshot().catalogue
+
+    assert (catalogue["warming"].cold_after_s, catalogue["warming"].cold_penalty_ms) == (300, 4_000)
+    assert catalogue["ready"].cold_after_s is None
+
+
 def test_the_first_enabled_credential_counts():
     provider = make_provider()
     for label, enabled in (("off", False), ("first", True), ("second", True)):

@@ -7,6 +7,7 @@ from dispatch_app.snapshot.budget_usage import BudgetUsage
 from dispatch_app.snapshot.situation import budget_keys, killed_targets, situation_of
 from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, ServedTenant, Snapshot
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier
+from policies_app.routing.types import FleetState
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BERLIN_MIDNIGHT = datetime(2026, 11, 22, 23, tzinfo=UTC)
@@ -130,6 +131,34 @@ def test_pressure_is_what_is_known_of_the_running_period():
         (1, 800),
         (2, 10),
     ]
+
+
+def test_pressure_says_when_its_period_began_and_ends():
+    key = key_with(budget(1), budget(2, period=BudgetPeriod.LIFETIME))
+
+    situation = situation_of(
+        snapshot=snapshot_with(), budget_usage={}, key=key, end_user="", policy_id=None, now=NOW
+    )
+
+    day, lifetime = situation.budgets
+    assert (day.period_start, day.period_end) == (BERLIN_MIDNIGHT, BERLIN_MIDNIGHT + timedelta(days=1))
+    assert lifetime.period_end is None
+
+
+def test_the_fleet_is_taken_over_as_it_is():
+    fleet = FleetState(degraded_providers=frozenset({"vendor"}))
+
+    situation = situation_of(
+        snapshot=snapshot_with(),
+        budget_usage={},
+        key=key_with(),
+        end_user="",
+        policy_id=None,
+        now=NOW,
+        fleet=fleet,
+    )
+
+    assert situation.fleet is fleet
 
 
 def test_each_scope_of_kill_switch_lands_with_its_kind():
