@@ -2,20 +2,23 @@
 
 from datetime import datetime
 
-from policies_app.routing.codes import DropReason, RefusalCode
-from policies_app.routing.compilation import CompiledPolicy, CompiledRule, CompiledStep
+from policies_app.routing.codes import DropReason, LatencyMeasure, RefusalCode, Strategy
+from policies_app.routing.compilation import CompiledPolicy, CompiledRule
+from policies_app.routing.document import RouteDocument
 from policies_app.routing.explain import explain_drop
-from policies_app.routing.money import bound_nanos
+from policies_app.routing.screening import Screening, screen
 from policies_app.routing.trace import RulesLookedAt
 from policies_app.routing.types import (
-    BudgetPressure,
+    HEDGE_LEAST_SAMPLES,
+    HEDGE_PERCENTILE,
+    HEDGE_WINDOW_S,
     Candidate,
-    CatalogueModel,
     Decision,
     DroppedCandidate,
     Facts,
+    FleetState,
     KilledTargets,
-    Price,
+    LatencyQuery,
     Refusal,
     RoutePlan,
     RuleTrace,
@@ -44,19 +47,49 @@ def choose(
             code=RefusalCode.NO_TARGET_AVAILABLE, subject=f"no rule of policy {document.name} matched"
         )
         return _decision(document, seed, refusal=refusal, trace=trace)
-    candidates, dropped = _screen(rule, facts, situation, now)
-    if not candidates:
-        return _decision(
-            document, seed, rule=rule, refusal=_refusal(rule, dropped), dropped=dropped, trace=trace
-        )
-    plan = RoutePlan(
+    screening = screen(rule=rule, facts=facts, situation=situation, now=now)
+    if not screening.candidates:
+        refusal = _refusal(rule, screening.dropped)
+        return _decision(document, seed, rule=rule, refusal=refusal, dropped=screening.dropped, trace=trace)
+    plan = _plan(rule, screening, situation)
+    return _decision(document, seed, rule=rule, plan=plan, dropped=screening.dropped, trace=trace)
+
+
+def _plan(rule: CompiledRule, screening: Screening, situation: Situation) -> RoutePlan:
+    route = rule.route
+    return RoutePlan(
         rule=rule.name,
-        strategy=rule.strategy,
-        candidates=candidates,
-        deadline_ms=rule.deadline_ms,
-        max_attempts=rule.max_attempts,
+        strategy=route.strategy,
+        candidates=screening.candidates,
+        deadline_ms=route.deadline_ms,
+        max_attempts=route.max_attempts,
+        max_cost_nanos=route.max_cost_nanos,
+        fall_back_on_long_context=route.fall_back_on_long_context,
+        continue_broken_streams=route.continue_broken_streams,
+        when_none_passes=route.when_none_passes,
+        pick=route.pick,
+        judge=route.judge,
+        judges=screening.judges,
+        patience_ms=route.patience_ms,
+        hedge_delay_ms=_hedge_delay_ms(route, screening.candidates, situation.fleet),
     )
-    return _decision(document, seed, rule=rule, plan=plan, dropped=dropped, trace=trace)
+
+
+def _hedge_delay_ms(route: RouteDocument, candidates: tuple[Candidate, ...], fleet: FleetState) -> int | None:
+    """How long the first candidate may be silent: its learned p95, with its cold start, and no less than the rule says."""
+    if route.strategy is not Strategy.HEDGED or len(candidates) < 2:
+        return None
+    first = candidates[0]
+    query = LatencyQuery(
+        model=first.model.name,
+        measure=LatencyMeasure.FIRST_BYTE,
+        percentile=HEDGE_PERCENTILE,
+        window_s=HEDGE_WINDOW_S,
+    )
+    reading = fleet.latency.get(query)
+    if reading is None or reading.samples < HEDGE_LEAST_SAMPLES:
+        return None if route.hedge_delay_ms is None else route.hedge_delay_ms + first.cold_penalty_ms
+    return max(route.hedge_delay_ms or 0, reading.value_ms) + first.cold_penalty_ms
 
 
 def _decision(
@@ -111,102 +144,6 @@ def _first_match(
             if (document.name, rule.name) not in situation.killed.rules:
                 return position, rule
     return len(document.rules), None
-
-
-def _screen(
-    rule: CompiledRule, facts: Facts, situation: Situation, now: datetime
-) -> tuple[tuple[Candidate, ...], tuple[DroppedCandidate, ...]]:
-    """Which steps the request can be sent to, and why not the others; each step is in exactly one of the two."""
-    cap = _tier_cap(situation.budgets)
-    candidates: list[Candidate] = []
-    dropped: list[DroppedCandidate] = []
-    for step in rule.steps:
-        outcome = _screen_step(step, facts, situation.killed, cap, now)
-        if isinstance(outcome, Candidate):
-            candidates.append(outcome)
-        else:
-            dropped.append(outcome)
-    return tuple(candidates), tuple(dropped)
-
-
-def _screen_step(
-    step: CompiledStep, facts: Facts, killed: KilledTargets, cap: BudgetPressure | None, now: datetime
-) -> Candidate | DroppedCandidate:
-    model = step.model
-    if model is None:
-        return DroppedCandidate(model=step.name, reason=DropReason.UNKNOWN_MODEL)
-    unfit = _unfit(model, facts, killed)
-    if unfit is not None:
-        return unfit
-    price = model.price_at(now)
-    if price is None:
-        return DroppedCandidate(model=model.name, reason=DropReason.NO_PRICE)
-    if cap is not None and model.tier.rank > cap.downgrade_to_tier.rank:
-        return DroppedCandidate(model=model.name, reason=DropReason.TIER_CAPPED, detail=_cap_in_words(cap))
-    return _candidate(step, model, price, facts)
-
-
-def _unfit(model: CatalogueModel, facts: Facts, killed: KilledTargets) -> DroppedCandidate | None:
-    """Why `model` cannot take the request whatever it costs, None if it can."""
-    if not model.enabled:
-        return DroppedCandidate(model=model.name, reason=DropReason.DISABLED)
-    if model.name in killed.models:
-        return DroppedCandidate(model=model.name, reason=DropReason.KILLED, detail=f"model {model.name}")
-    if model.provider in killed.providers:
-        return DroppedCandidate(
-            model=model.name, reason=DropReason.KILLED, detail=f"provider {model.provider}"
-        )
-    if not facts.needs <= model.capabilities:
-        lacking = ", ".join(sorted(facts.needs - model.capabilities))
-        return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
-    if facts.input_tokens + _asked_output_tokens(facts) > model.context_window_tokens:
-        return DroppedCandidate(
-            model=model.name, reason=DropReason.CONTEXT_TOO_SMALL, detail=_context_in_words(model, facts)
-        )
-    return None
-
-
-def _candidate(step: CompiledStep, model: CatalogueModel, price: Price, facts: Facts) -> Candidate:
-    output_tokens_limit = _output_tokens_limit(step, model, facts)
-    return Candidate(
-        model=model,
-        price=price,
-        output_tokens_limit=output_tokens_limit,
-        bound_nanos=bound_nanos(
-            facts=facts, model=model, price=price, output_tokens_limit=output_tokens_limit
-        ),
-        timeout_ms=step.timeout_ms,
-    )
-
-
-def _output_tokens_limit(step: CompiledStep, model: CatalogueModel, facts: Facts) -> int:
-    """The least of all limits on one reply: the caller's, the step's, the model's, and what the context leaves."""
-    limit = min(model.max_output_tokens, model.context_window_tokens - facts.input_tokens)
-    if facts.output_tokens is not None:
-        limit = min(limit, _asked_output_tokens(facts))
-    if step.max_output_tokens is not None:
-        limit = min(limit, step.max_output_tokens)
-    return limit
-
-
-def _asked_output_tokens(facts: Facts) -> int:
-    """The output that must fit: what the caller asked for, and one token in any case."""
-    return max(1, facts.output_tokens or 1)
-
-
-def _tier_cap(budgets: tuple[BudgetPressure, ...]) -> BudgetPressure | None:
-    """The capping budget that allows the least."""
-    capping = [budget for budget in budgets if budget.is_capping]
-    return min(capping, key=lambda budget: budget.downgrade_to_tier.rank) if capping else None
-
-
-def _cap_in_words(cap: BudgetPressure) -> str:
-    return f"budget {cap.name} caps the tier at {cap.downgrade_to_tier}"
-
-
-def _context_in_words(model: CatalogueModel, facts: Facts) -> str:
-    needed = facts.input_tokens + _asked_output_tokens(facts)
-    return f"{needed} tokens are needed and {model.context_window_tokens} fit"
 
 
 def _refusal(rule: CompiledRule, dropped: tuple[DroppedCandidate, ...]) -> Refusal:

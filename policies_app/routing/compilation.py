@@ -1,24 +1,43 @@
-"""A policy ready to decide by: a document joined with the catalogue of the moment."""
+"""A policy ready to decide by: a document joined with the catalogue and the judges of the moment."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policies_app.routing.codes import Strategy
+from policies_app.routing.codes import Capability, Pick, Strategy
 from policies_app.routing.conditions import Condition
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
-from policies_app.routing.types import Catalogue, CatalogueModel
+from policies_app.routing.types import Catalogue, CatalogueModel, Judge, Judges
+from policies_app.routing.validators import JudgedAtLeast, JudgeReference, LogprobAtLeast, Validator
 
 DIRECT_POLICY = "direct"
 """The policy and the rule of a caller that named a model instead of a policy."""
+MOST_RACERS = 3
+"""How many models *parallel* asks at once; further steps are asked if none of these answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledStep:
-    """One target. `model` is None when the catalogue does not know `name`."""
+    """One target. `model` is None when the catalogue does not know `name`.
+
+    `needs` is what the step's own validators, and the way its answer is picked, need of the model.
+    """
 
     name: str
     model: CatalogueModel | None
     timeout_ms: int | None
     max_output_tokens: int | None
+    weight: int
+    validators: tuple[Validator, ...]
+    needs: frozenset[Capability]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledJudge:
+    """A judge that the route names. `judge` is None where there is no such version, `model` where there is no such model."""
+
+    reference: JudgeReference
+    judge: Judge | None
+    model: CatalogueModel | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +46,9 @@ class CompiledRule:
 
     name: str
     conditions: tuple[Condition, ...]
-    strategy: Strategy
+    route: RouteDocument
     steps: tuple[CompiledStep, ...]
-    deadline_ms: int
-    max_attempts: int
+    judges: tuple[CompiledJudge, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +61,19 @@ class CompiledPolicy:
     rules: tuple[CompiledRule, ...]
 
 
-def compile_policy(*, document: PolicyDocument, version: int, catalogue: Catalogue) -> CompiledPolicy:
-    """Join `document` with `catalogue`. Models that it does not know stay in the plan, to be dropped with that reason."""
+NO_JUDGES: Judges = {}
+
+
+def compile_policy(
+    *, document: PolicyDocument, version: int, catalogue: Catalogue, judges: Judges = NO_JUDGES
+) -> CompiledPolicy:
+    """Join `document` with `catalogue` and `judges`. What these do not know is dropped, with that reason, on each request."""
     baseline = document.baseline_model
     return CompiledPolicy(
         name=document.name,
         version=version,
         baseline=None if baseline is None else catalogue.get(baseline),
-        rules=tuple(_compile_rule(rule, catalogue) for rule in document.rules),
+        rules=tuple(_compile_rule(rule, catalogue, judges) for rule in document.rules),
     )
 
 
@@ -63,25 +86,33 @@ def direct_policy(*, model: CatalogueModel) -> CompiledPolicy:
     return compile_policy(document=document, version=0, catalogue={model.name: model})
 
 
-def _compile_rule(rule: RuleDocument, catalogue: Catalogue) -> CompiledRule:
+def _compile_rule(rule: RuleDocument, catalogue: Catalogue, judges: Judges) -> CompiledRule:
     route = rule.route
     return CompiledRule(
         name=rule.name,
         conditions=rule.conditions,
-        strategy=route.strategy,
-        steps=tuple(_compile_step(step, catalogue) for step in reachable_steps(route)),
-        deadline_ms=route.deadline_ms,
-        max_attempts=route.max_attempts,
+        route=route,
+        steps=tuple(_compile_step(step, route, catalogue) for step in reachable_steps(route)),
+        judges=tuple(_compile_judge(reference, catalogue, judges) for reference in named_judges(route)),
     )
 
 
-def _compile_step(step: StepDocument, catalogue: Catalogue) -> CompiledStep:
+def _compile_step(step: StepDocument, route: RouteDocument, catalogue: Catalogue) -> CompiledStep:
     return CompiledStep(
         name=step.model,
         model=catalogue.get(step.model),
         timeout_ms=step.timeout_ms,
         max_output_tokens=step.max_output_tokens,
+        weight=step.weight,
+        validators=step.validators if validates(route) else (),
+        needs=needs_of_step(step, route),
     )
+
+
+def _compile_judge(reference: JudgeReference, catalogue: Catalogue, judges: Judges) -> CompiledJudge:
+    judge = judges.get((reference.name, reference.version))
+    model = None if judge is None else catalogue.get(judge.model)
+    return CompiledJudge(reference=reference, judge=judge, model=model)
 
 
 def reachable_steps(route: RouteDocument) -> tuple[StepDocument, ...]:
@@ -91,3 +122,32 @@ def reachable_steps(route: RouteDocument) -> tuple[StepDocument, ...]:
         first_by_model.setdefault(step.model, step)
     steps = tuple(first_by_model.values())
     return steps[:1] if route.strategy is Strategy.SINGLE else steps
+
+
+def validates(route: RouteDocument) -> bool:
+    """Whether the route's strategy looks at validators."""
+    return route.strategy in {Strategy.CASCADE, Strategy.PARALLEL}
+
+
+def needs_of_step(step: StepDocument, route: RouteDocument) -> frozenset[Capability]:
+    """What the route needs of the step's model beyond what the request does."""
+    by_pick = route.strategy is Strategy.PARALLEL and route.pick is Pick.HIGHEST_CONFIDENCE
+    by_validator = validates(route) and any(
+        isinstance(validator, LogprobAtLeast) for validator in step.validators
+    )
+    return frozenset({Capability.LOGPROBS}) if by_pick or by_validator else frozenset()
+
+
+def named_judges(route: RouteDocument) -> tuple[JudgeReference, ...]:
+    """The judges that the route can ask, each once."""
+    return tuple(dict.fromkeys(_judges_of(route)))
+
+
+def _judges_of(route: RouteDocument) -> Iterator[JudgeReference]:
+    if route.strategy is Strategy.PARALLEL and route.pick is Pick.JUDGE and route.judge is not None:
+        yield route.judge
+    if validates(route):
+        for step in reachable_steps(route):
+            for validator in step.validators:
+                if isinstance(validator, JudgedAtLeast):
+                    yield validator.judge

@@ -47,3 +47,9 @@ def dearest_output_nanos(price: Price) -> int:
 
 def _per_million(nanos: int) -> int:
     return -(-nanos // TOKENS_PER_PRICE)
+
+
+def usd(nanos: int) -> str:
+    """Nano-dollars as dollars, exactly, without zeros at the end."""
+    text = f"{nanos // 1_000_000_000}.{nanos % 1_000_000_000:09d}".rstrip("0")
+    return text + "0" * max(0, 2 - len(text.partition(".")[2]))

@@ -40,3 +40,16 @@ def require_share(value: object, name: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
         raise OperandError(f"{name}: must be a number from 0 to 1")
     return float(value)
+
+
+def require_percent(value: object, name: str) -> float:
+    """Check an operand that is a percentage above zero with one decimal at most, and return it as a float.
+
+    :raises OperandError: if it is none.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 100:
+        raise OperandError(f"{name}: must be a number above 0, at most 100")
+    rounded = round(float(value), 1)
+    if abs(rounded - value) > 1e-9 or not rounded:
+        raise OperandError(f"{name}: has one decimal at most")
+    return rounded

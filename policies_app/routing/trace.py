@@ -65,7 +65,7 @@ class RulesLookedAt(Sequence[RuleTrace]):
             matched=False,
             failed=failed.kind,
             expected=failed.expected(),
-            actual=failed.actual(self.facts, self.situation),
+            actual=failed.actual(self.facts, self.situation, self.now),
         )
 
     def _match(self, rule: CompiledRule) -> RuleTrace:
@@ -73,7 +73,9 @@ class RulesLookedAt(Sequence[RuleTrace]):
             rule=rule.name,
             matched=True,
             expected=" and ".join([condition.expected() for condition in rule.conditions]),
-            actual=", ".join([condition.actual(self.facts, self.situation) for condition in rule.conditions]),
+            actual=", ".join(
+                [condition.actual(self.facts, self.situation, self.now) for condition in rule.conditions]
+            ),
         )
 
 

@@ -10,12 +10,12 @@ from policies_app.routing.conditions import (
     EndUserIs,
     InputTokensBetween,
     NeedsAll,
-    OperandError,
     OutputTokensBetween,
     TagsMatch,
     TaskIs,
     TenantIs,
 )
+from policies_app.routing.operands import OperandError
 from policies_app.routing.types import Situation
 from tests.policies_app.routing.builders import CALM, NOW, a_budget, some_facts
 
@@ -140,7 +140,7 @@ def test_a_condition_says_what_it_expected_and_what_it_met(
     situation = Situation(budgets=(a_budget(used_nanos=42),))
 
     assert condition.expected() == expected
-    assert condition.actual(facts, situation) == actual
+    assert condition.actual(facts, situation, NOW) == actual
 
 
 def test_a_long_list_of_values_is_cut_in_words() -> None:

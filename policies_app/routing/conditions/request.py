@@ -1,20 +1,15 @@
-"""The closed set of conditions that a rule can state.
+"""Conditions on the request itself: its task, who calls, and its shape."""
 
-A condition reads facts of the request and the situation around it, never the text of a prompt. Its operands are checked
-when it is built, so that a bad rule fails then and not on a request. A fact that is missing matches nothing.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
-from typing import ClassVar, get_args
+from typing import ClassVar
 
-from policies_app.routing.codes import BudgetScope, Capability
-from policies_app.routing.operands import OperandError, require_integer, require_text
+from policies_app.routing.codes import Capability
+from policies_app.routing.conditions.operand_lists import distinct_texts, one_of
+from policies_app.routing.operands import OperandError, require_integer
 from policies_app.routing.types import Facts, Situation
-
-_VALUES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +23,15 @@ class _OneOf:
     members: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        values = _distinct_texts(getattr(self, self.operand), self.operand)
+        values = distinct_texts(getattr(self, self.operand), self.operand)
         object.__setattr__(self, self.operand, values)
         object.__setattr__(self, "members", frozenset(values))
 
     def expected(self) -> str:
         """What must hold, in words."""
-        return f"{self.noun} is {_one_of(getattr(self, self.operand))}"
+        return f"{self.noun} is {one_of(getattr(self, self.operand))}"
 
-    def actual(self, facts: Facts, situation: Situation) -> str:
+    def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""
         value = self._fact(facts)
         return f"no {self.noun} was given" if value is None else f"{self.noun} is {value}"
@@ -130,10 +125,8 @@ class TagsMatch:
     tags: Mapping[str, tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        keys = _distinct_texts(self.tags, "tags")
-        object.__setattr__(
-            self, "tags", {key: _distinct_texts(self.tags[key], f"tags.{key}") for key in keys}
-        )
+        keys = distinct_texts(self.tags, "tags")
+        object.__setattr__(self, "tags", {key: distinct_texts(self.tags[key], f"tags.{key}") for key in keys})
 
     def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
         for key, values in self.tags.items():  # noqa: SIM110 - a generator costs more than the comparison
@@ -143,9 +136,9 @@ class TagsMatch:
 
     def expected(self) -> str:
         """What must hold, in words."""
-        return " and ".join(f"tag {key} is {_one_of(values)}" for key, values in self.tags.items())
+        return " and ".join(f"tag {key} is {one_of(values)}" for key, values in self.tags.items())
 
-    def actual(self, facts: Facts, situation: Situation) -> str:
+    def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""
         given = facts.tags
         return ", ".join(
@@ -216,7 +209,7 @@ class InputTokensBetween(_TokensBetween):
     def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
         return self.least <= facts.input_tokens <= self.most
 
-    def actual(self, facts: Facts, situation: Situation) -> str:
+    def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""
         return f"estimated input is {facts.input_tokens} tokens"
 
@@ -231,7 +224,7 @@ class OutputTokensBetween(_TokensBetween):
     def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
         return facts.output_tokens is not None and self.least <= facts.output_tokens <= self.most
 
-    def actual(self, facts: Facts, situation: Situation) -> str:
+    def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""
         if facts.output_tokens is None:
             return "no output limit was requested"
@@ -262,7 +255,7 @@ class NeedsAll:
         """What must hold, in words."""
         return f"the request needs {', '.join(self.capabilities)}"
 
-    def actual(self, facts: Facts, situation: Situation) -> str:
+    def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""
         return f"the request needs {', '.join(sorted(facts.needs)) or 'nothing special'}"
 
@@ -273,89 +266,3 @@ class NeedsAll:
     def contradicts(self, other: object) -> bool:
         """Never: a request may need anything at once."""
         return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetUsed:
-    """Some budget of `scope` that applies to the request is used up to `used_pct_min` percent or more."""
-
-    kind: ClassVar[str] = "budget_used"
-
-    scope: BudgetScope
-    used_pct_min: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scope", BudgetScope(self.scope))
-        require_integer(self.used_pct_min, "used_pct_min", least=1)
-
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        return any(
-            budget.scope is self.scope and budget.used_pct >= self.used_pct_min
-            for budget in situation.budgets
-        )
-
-    def expected(self) -> str:
-        """What must hold, in words."""
-        return f"{self._scope_words} budget is used to at least {self.used_pct_min} %"
-
-    def actual(self, facts: Facts, situation: Situation) -> str:
-        """What the request brought instead, in words."""
-        used = [
-            f"budget {budget.name} is used to {budget.used_pct:.0f} %"
-            for budget in situation.budgets
-            if budget.scope is self.scope
-        ]
-        return ", ".join(used) or f"no {self._scope_words} budget applies"
-
-    def implies(self, other: object) -> bool:
-        """Whether `other` holds wherever this one does."""
-        return (
-            isinstance(other, BudgetUsed)
-            and self.scope is other.scope
-            and self.used_pct_min >= other.used_pct_min
-        )
-
-    def contradicts(self, other: object) -> bool:
-        """Never: usage has no upper end."""
-        return False
-
-    @property
-    def _scope_words(self) -> str:
-        return self.scope.replace("_", " ")
-
-
-Condition = (
-    TaskIs
-    | TenantIs
-    | ApiKeyIs
-    | EndUserIs
-    | TagsMatch
-    | InputTokensBetween
-    | OutputTokensBetween
-    | NeedsAll
-    | BudgetUsed
-)
-
-CONDITION_KINDS: Mapping[str, type[Condition]] = {
-    condition.kind: condition for condition in get_args(Condition)
-}
-"""Every condition by the `kind` that documents name it by."""
-
-
-def _distinct_texts(values: Iterable[str], name: str) -> tuple[str, ...]:
-    """The values without repetition and in one order, so that equal conditions have equal documents."""
-    if isinstance(values, str):
-        raise OperandError(f"{name}: must be a list of texts, not one text")
-    distinct = set(values)
-    if not distinct:
-        raise OperandError(f"{name}: give at least one value")
-    for value in distinct:
-        require_text(value, name)
-    return tuple(sorted(distinct))
-
-
-def _one_of(values: tuple[str, ...]) -> str:
-    if len(values) == 1:
-        return values[0]
-    hidden = len(values) - _VALUES_SHOWN
-    return f"one of {', '.join(values[:_VALUES_SHOWN])}" + (f" and {hidden} more" if hidden > 0 else "")
