@@ -177,11 +177,19 @@ UNFOLD = {
     "SIDEBAR": {"command_search": True, "navigation": "routerproject.navigation.sidebar"},
 }
 
+# What a scraper has to show at /metrics as its bearer token; without one, there is no such address.
+METRICS_TOKEN = env.str("SIGNALBOX_METRICS_TOKEN", default="")
+
 # The longest request body that /v1 takes.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=10 * 1024 * 1024)
 
 # How many whole UTC days of dispatches and attempts are kept; the rollups keep their figures.
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
+
+# Models that are marked so are kept warm by pings. The budget that they are made with, in US cents a day (the admin changes it
+# later), and the output limit of a ping: some models think before they say a word, and need more than one token.
+KEEP_WARM_DAILY_CENTS = env.int("KEEP_WARM_DAILY_CENTS", default=100)
+KEEP_WARM_OUTPUT_TOKENS = env.int("KEEP_WARM_OUTPUT_TOKENS", default=1)
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://127.0.0.1:6379/0")
 CELERY_TASK_SERIALIZER = "json"

@@ -26,7 +26,7 @@ RECENT_S = 300
 """How long a target bears on its provider's health after its last call."""
 _RECENT_SLOT_S = 10
 DEGRADED_SHARE = 0.5
-FORGET_AFTER_S = 3_600.0
+FORGET_AFTER_S = 900.0
 _REFRESH_S = 1.0
 _BEST_FIRST = {
     state: rank
@@ -154,7 +154,7 @@ class Breakers:
         return self._health
 
     def states(self) -> list[TargetState]:
-        """Every target that was called in the last hour."""
+        """Every target that was called in the last 15 minutes."""
         now = self._clock.monotonic()
         self._forget(now)
         _, degraded = self.fleet_health()
@@ -257,7 +257,7 @@ class Breakers:
         )
 
     def _forget(self, now: float) -> None:
-        """Drop what was not called for an hour: models that were removed, credentials that were replaced."""
+        """Drop what was not called for long: models that were removed, credentials that were replaced."""
         for key, target in list(self._targets.items()):
             if now - target.last_used_at > FORGET_AFTER_S and target.breaker.status(now).until is None:
                 del self._targets[key]

@@ -40,7 +40,7 @@ class FirstByte:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetCard:
-    """One target. `is_known` says whether any process has called it in the last hour.
+    """One target. `is_known` says whether any process has called it in the last 15 minutes.
 
     Shares are of the last five minutes, None without a call; `is_cold` is None where nothing goes cold.
     """

@@ -1,11 +1,17 @@
-"""The Health page of the admin, and the part of it that browsers fetch again every two seconds."""
+"""The Health page of the admin, the part of it that browsers fetch again every two seconds, and what monitoring reads."""
 
+import hmac
+
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.decorators import permission_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from dispatch_app.health.metrics import exposition
 from dispatch_app.health.targets import read_fleet
 from policies_app.roles import SEE_HEALTH
 
@@ -25,6 +31,21 @@ def show_health(request: HttpRequest) -> HttpResponse:
 def show_live_part(request: HttpRequest) -> HttpResponse:
     """What changes of the page, without the rest of it."""
     return TemplateResponse(request, "admin/health/_fleet.html", _fleet_context(request))
+
+
+@require_safe
+@never_cache
+def show_metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus' text, for whoever shows the token of the settings.
+
+    :raises Http404: without a token in the settings. A scraper on loopback gets no exception: behind a proxy, everybody is.
+    """
+    if not settings.METRICS_TOKEN:
+        raise Http404
+    shown = request.headers.get("Authorization", "").encode()
+    if not hmac.compare_digest(shown, f"Bearer {settings.METRICS_TOKEN}".encode()):
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    return HttpResponse(exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _fleet_context(request: HttpRequest) -> dict[str, object]:

@@ -48,7 +48,7 @@ def label_of(state: HealthState) -> str:
 def describe(views: Sequence[TargetView], *, processes: int) -> list[str]:
     """A sentence for each state that the target is in, worst first. `processes` is how many serve."""
     if not views:
-        return ["Not called in the last hour."]
+        return ["Not called in the last 15 minutes."]
     groups = [[view for view in views if view.state is state] for state in WORST_FIRST]
     return [_sentence(group, processes=max(processes, len(views))) for group in groups if group]
 

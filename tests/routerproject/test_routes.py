@@ -118,7 +118,8 @@ API: dict[str, dict[str, set[str]]] = {
     "tenant-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
 }
 
-# Django's own answers without a page: signing in and out, a redirect, a list of choices for a field, a list of one app's models, a 404.
+# Django's own answers without a page: signing in and out, a redirect, a list of choices for a field, a list of one app's models, a 404;
+# and monitoring, which goes by a token of its own.
 PLUMBING = {
     "admin:login",
     "admin:logout",
@@ -128,6 +129,7 @@ PLUMBING = {
     "admin/<path:object_id>/",
     "admin/(?P<url>.*)$",
     "favicon.ico",
+    "metrics",
 }
 
 

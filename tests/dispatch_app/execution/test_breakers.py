@@ -232,9 +232,9 @@ def test_traffic_is_that_of_the_last_five_minutes(breakers: Breakers, clock: Man
 
 def test_targets_that_nobody_calls_are_forgotten(breakers: Breakers, clock: ManualClock) -> None:
     ends(breakers, SMALL)
-    clock.at += 3_000
+    clock.at += 600
     ends(breakers, LARGE)
-    clock.at += 601
+    clock.at += 301
 
     assert [state.model for state in breakers.states()] == ["large"]
 

@@ -71,7 +71,7 @@ def test_traffic_and_errors_are_those_of_all_processes(fleet: Fleet) -> None:
     assert (small.calls, small.share_pct, small.error_pct) == (60, 75.0, 5.0)
     assert (mid.share_pct, mid.error_pct) == (25.0, 100.0)
     assert (frontier.share_pct, frontier.error_pct) == (0.0, None)
-    assert frontier.words == ["Not called in the last hour."]
+    assert frontier.words == ["Not called in the last 15 minutes."]
 
 
 def test_processes_that_are_gone_are_left_out(fleet: Fleet) -> None:

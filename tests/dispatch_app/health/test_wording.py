@@ -26,7 +26,7 @@ def cooling(remaining_s: float, cause: Cause = Cause.RATE_LIMIT, *, is_learned: 
 @pytest.mark.parametrize(
     ("views", "processes", "sentences"),
     [
-        ([], 2, ["Not called in the last hour."]),
+        ([], 2, ["Not called in the last 15 minutes."]),
         ([HEALTHY], 1, ["Healthy in 1 of 1 process."]),
         ([HEALTHY, HEALTHY], 2, ["Healthy in 2 of 2 processes."]),
         # A process that has not called it has nothing to say.
