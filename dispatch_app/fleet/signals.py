@@ -1,7 +1,8 @@
-"""Latencies against their bounds, with hysteresis. Pure."""
+"""What latency signals are called among processes, and which of them hold. Pure."""
 
 from collections.abc import Mapping
 
+from policies_app.routing.latency import exceeds
 from policies_app.routing.types import LatencyQuery, LatencyReading, LatencySignal
 
 
@@ -14,16 +15,6 @@ def name_of(signal: LatencySignal) -> str:
     )
 
 
-def holds(signal: LatencySignal, reading: LatencyReading | None, *, cold_penalty_ms: int, held: bool) -> bool:
-    """Whether the signal holds now, given whether it did when it was last looked at."""
-    if reading is None or reading.samples < signal.least_samples:
-        return False
-    value_ms = reading.value_ms + cold_penalty_ms
-    if value_ms > signal.above_ms:
-        return True
-    return held and 100 * value_ms >= signal.above_ms * (100 - signal.hysteresis_pct)
-
-
 def look_at(
     signals: Mapping[str, LatencySignal],
     *,
@@ -33,7 +24,7 @@ def look_at(
 ) -> dict[str, bool]:
     """Which of `signals`, by their names, hold now, given the names of those that did when they were last looked at."""
     return {
-        name: holds(
+        name: exceeds(
             signal,
             latency.get(signal.query),
             cold_penalty_ms=cold_penalty_ms.get(signal.query.model, 0),

@@ -3,6 +3,7 @@
 from dispatch_app.fleet.picture import SharedPicture
 from dispatch_app.snapshot.types import Snapshot
 from policies_app.routing.codes import LatencyMeasure
+from policies_app.routing.conditions import LatencyAbove
 from policies_app.routing.types import (
     HEDGE_PERCENTILE,
     HEDGE_WINDOW_S,
@@ -17,11 +18,11 @@ def watched_signals(snapshot: Snapshot) -> frozenset[LatencySignal]:
     """What the latency conditions of live policies and of drafts look at."""
     policies = (*snapshot.policies.values(), *snapshot.drafts.values())
     return frozenset(
-        signal
+        condition.signal
         for policy in policies
         for rule in policy.compiled.rules
         for condition in rule.conditions
-        if isinstance(signal := getattr(condition, "signal", None), LatencySignal)
+        if isinstance(condition, LatencyAbove)
     )
 
 

@@ -17,7 +17,7 @@ from dispatch_app.snapshot.loader import SnapshotLoader
 from dispatch_app.snapshot.situation import running_period_start
 from dispatch_app.snapshot.types import ServedTenant, Snapshot
 from policies_app.routing.codes import BudgetAction, BudgetScope
-from policies_app.routing.conditions import BudgetUsed
+from policies_app.routing.conditions import BudgetForecast, BudgetUsed
 
 logger = logging.getLogger(__name__)
 
@@ -227,5 +227,5 @@ def _scopes_looked_at(snapshot: Snapshot) -> set[BudgetScope]:
         for policy in policies
         for rule in policy.compiled.rules
         for condition in rule.conditions
-        if isinstance(condition, BudgetUsed)
+        if isinstance(condition, BudgetUsed | BudgetForecast)
     }

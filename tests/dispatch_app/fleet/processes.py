@@ -12,19 +12,14 @@ from dispatch_app.fleet.fleet import Fleet
 from dispatch_app.fleet.holder import FleetHolder
 from dispatch_app.snapshot.types import ServedPolicy, Snapshot
 from policies_app.routing.codes import FaultClass, LatencyMeasure, Strategy
-from policies_app.routing.compilation import CompiledPolicy, CompiledRule
-from policies_app.routing.types import Catalogue, LatencyQuery, LatencySignal, TargetHealth
+from policies_app.routing.compilation import compile_policy
+from policies_app.routing.conditions import LatencyAbove
+from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
+from policies_app.routing.types import Catalogue, TargetHealth
 from tests.dispatch_app.routing_values import make_candidate
 
 SMALL = make_candidate("small", number=1)
 LARGE = make_candidate("large", number=2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LooksAt:
-    """A condition, as far as the statistics are concerned."""
-
-    signal: LatencySignal
 
 
 @dataclass(kw_only=True)
@@ -77,24 +72,19 @@ def make_report(
 
 
 def make_snapshot(
-    *signals: LatencySignal, catalogue: Catalogue | None = None, quality: Mapping = {}
+    *conditions: LatencyAbove, catalogue: Catalogue | None = None, quality: Mapping = {}
 ) -> Snapshot:
-    """A snapshot whose one policy looks at `signals`."""
-    rule = CompiledRule(
-        **dict.fromkeys(CompiledRule.__dataclass_fields__)
-        | {
-            "name": "rule",
-            "conditions": tuple(LooksAt(signal=signal) for signal in signals),
-            "strategy": Strategy.SINGLE,
-            "steps": (),
-        }
-    )
+    """A snapshot whose one policy states `conditions`."""
+    catalogue = catalogue or {"small": SMALL.model, "large": LARGE.model}
+    route = RouteDocument(strategy=Strategy.SINGLE, steps=(StepDocument(model="small"),))
+    rule = RuleDocument(name="rule", conditions=conditions, route=route)
+    document = PolicyDocument(name="auto", rules=(rule,))
     policy = ServedPolicy(
         id=1,
         name="auto",
         description="",
         tenant_id=None,
-        compiled=CompiledPolicy(name="auto", version=1, baseline=None, rules=(rule,)),
+        compiled=compile_policy(document=document, version=1, catalogue=catalogue),
     )
     return Snapshot(
         epoch=1,
@@ -102,20 +92,16 @@ def make_snapshot(
         keys={},
         policies={"auto": policy},
         drafts={},
-        catalogue=catalogue or {"small": SMALL.model, "large": LARGE.model},
+        catalogue=catalogue,
         providers={},
         kill_switches=(),
         quality=quality,
     )
 
 
-def make_signal(*, above_ms: int = 1_000, **fields) -> LatencySignal:
-    query = {"model": "small", "measure": LatencyMeasure.TOTAL, "percentile": 95, "window_s": 60}
-    return LatencySignal(
-        query=LatencyQuery(**query | {name: fields.pop(name) for name in query & fields.keys()}),
-        above_ms=above_ms,
-        **{"least_samples": 1, "hysteresis_pct": 10} | fields,
-    )
+def make_condition(*, above_ms: int = 1_000, **fields) -> LatencyAbove:
+    defaults = {"model": "small", "measure": LatencyMeasure.TOTAL, "percentile": 95, "window_s": 60}
+    return LatencyAbove(above_ms=above_ms, **defaults | {"least_samples": 1} | fields)
 
 
 @asynccontextmanager

@@ -16,13 +16,14 @@ from tests.dispatch_app.fleet.processes import (
     LARGE,
     SMALL,
     cold_after,
+    make_condition,
     make_report,
-    make_signal,
     make_snapshot,
     running_processes,
 )
 
-SIGNAL = make_signal(above_ms=1_000, hysteresis_pct=20)
+CONDITION = make_condition(above_ms=1_000, hysteresis_pct=20)
+SIGNAL = CONDITION.signal
 
 
 def execute(conninfo: str, statement: str, *parameters: object) -> list[tuple]:
@@ -34,6 +35,10 @@ def execute(conninfo: str, statement: str, *parameters: object) -> list[tuple]:
 def age_everything(conninfo: str, *, seconds: int) -> None:
     """Let the calls that were told have happened earlier."""
     execute(conninfo, "UPDATE fleet_latency SET slot = slot - %s", seconds // 10)
+
+
+def let_a_round_pass(conninfo: str) -> None:
+    execute(conninfo, "UPDATE fleet_signal SET round = round - 1")
 
 
 async def test_all_processes_answer_from_the_calls_of_all(conninfo):
@@ -54,7 +59,7 @@ async def test_all_processes_answer_from_the_calls_of_all(conninfo):
 
 
 async def test_models_and_measures_are_kept_apart(conninfo):
-    async with running_processes(conninfo, snapshot=make_snapshot(SIGNAL)) as [process]:
+    async with running_processes(conninfo, snapshot=make_snapshot(CONDITION)) as [process]:
         process.saw(100, 100)
         process.saw(900, candidate=LARGE)
         await process.exchange()
@@ -99,15 +104,15 @@ async def test_what_could_not_be_told_is_told_later(conninfo):
 
 
 async def test_a_window_ends(conninfo):
-    signals = [make_signal(window_s=60), make_signal(window_s=3_600)]
-    async with running_processes(conninfo, 2, snapshot=make_snapshot(*signals)) as [one, _]:
+    conditions = [make_condition(window_s=60), make_condition(window_s=3_600)]
+    async with running_processes(conninfo, 2, snapshot=make_snapshot(*conditions)) as [one, _]:
         one.saw(100)
         await one.exchange()
         age_everything(conninfo, seconds=80)
         one.saw(200)
         await one.exchange()
 
-    async with running_processes(conninfo, snapshot=make_snapshot(*signals)) as [fresh]:
+    async with running_processes(conninfo, snapshot=make_snapshot(*conditions)) as [fresh]:
         samples = {
             query.window_s: reading.samples
             for query, reading in fresh.fleet.current.latency.items()
@@ -117,16 +122,16 @@ async def test_a_window_ends(conninfo):
 
 
 async def test_a_reading_fades_without_new_calls(conninfo):
-    async with running_processes(conninfo, snapshot=make_snapshot(SIGNAL)) as [process]:
+    async with running_processes(conninfo, snapshot=make_snapshot(CONDITION)) as [process]:
         process.saw(100)
         await process.exchange()
         picture = process.fleet.picture
 
         picture.take([], last_used_at={}, read_at=picture.read_at + timedelta(seconds=50))
-        await process.fleet.read_latencies(make_snapshot(SIGNAL))
+        await process.fleet.read_latencies(make_snapshot(CONDITION))
         assert SIGNAL.query in process.fleet.current.latency
         picture.take([], last_used_at={}, read_at=picture.read_at + timedelta(seconds=30))
-        await process.fleet.read_latencies(make_snapshot(SIGNAL))
+        await process.fleet.read_latencies(make_snapshot(CONDITION))
         assert SIGNAL.query not in process.fleet.current.latency
 
 
@@ -149,10 +154,11 @@ async def test_slots_that_no_window_reaches_are_deleted_and_forgotten(conninfo):
 
 
 async def test_a_signal_holds_until_it_is_clearly_below_its_bound(conninfo):
-    async with running_processes(conninfo, snapshot=make_snapshot(SIGNAL)) as [process]:
+    async with running_processes(conninfo, snapshot=make_snapshot(CONDITION)) as [process]:
         held = []
         for duration_ms in (950, 1_100, 950, 850, 700, 950):
-            execute(conninfo, "DELETE FROM fleet_latency; UPDATE fleet_signal SET round = round - 1")
+            execute(conninfo, "DELETE FROM fleet_latency")
+            let_a_round_pass(conninfo)
             process.fleet.picture._series.clear()
             process.saw(duration_ms)
             await process.exchange()
@@ -162,19 +168,19 @@ async def test_a_signal_holds_until_it_is_clearly_below_its_bound(conninfo):
 
 
 async def test_a_signal_on_too_few_calls_does_not_hold(conninfo):
-    signal = make_signal(above_ms=100, least_samples=3)
-    async with running_processes(conninfo, snapshot=make_snapshot(signal)) as [process]:
+    condition = make_condition(above_ms=100, least_samples=3)
+    async with running_processes(conninfo, snapshot=make_snapshot(condition)) as [process]:
         process.saw(500, 500)
         await process.exchange()
         assert not process.fleet.current.holding
 
         process.saw(500)
         await process.exchange()
-        assert process.fleet.current.holding == {signal}
+        assert process.fleet.current.holding == {condition.signal}
 
 
 async def test_who_comes_later_in_a_round_decides_nothing(conninfo):
-    async with running_processes(conninfo, 2, snapshot=make_snapshot(SIGNAL)) as [one, other]:
+    async with running_processes(conninfo, 2, snapshot=make_snapshot(CONDITION)) as [one, other]:
         one.saw(2_000)
         await one.exchange()
         await other.exchange()
@@ -196,7 +202,7 @@ async def test_who_comes_later_in_a_round_decides_nothing(conninfo):
 
 
 async def test_a_fresh_process_takes_over_which_side_of_its_bound_a_signal_is_on(conninfo):
-    snapshot = make_snapshot(SIGNAL)
+    snapshot = make_snapshot(CONDITION)
     async with running_processes(conninfo, snapshot=snapshot) as [process]:
         process.saw(1_100)
         await process.exchange()
@@ -210,13 +216,13 @@ async def test_a_fresh_process_takes_over_which_side_of_its_bound_a_signal_is_on
 
 
 async def test_a_watched_signal_is_kept_and_one_that_nobody_watches_is_forgotten(conninfo):
-    other = make_signal(above_ms=5)
-    async with running_processes(conninfo, snapshot=make_snapshot(SIGNAL, other)) as [process]:
+    other = make_condition(above_ms=5)
+    async with running_processes(conninfo, snapshot=make_snapshot(CONDITION, other)) as [process]:
         process.saw(2_000)
         await process.exchange()
     execute(conninfo, "UPDATE fleet_signal SET watched_at = now() - interval '59 minutes'")
 
-    async with running_processes(conninfo, snapshot=make_snapshot(SIGNAL)) as [process]:
+    async with running_processes(conninfo, snapshot=make_snapshot(CONDITION)) as [process]:
         process.holder._forget_due = time.monotonic()
         await process.exchange()
         execute(conninfo, "UPDATE fleet_signal SET watched_at = watched_at - interval '2 minutes'")
@@ -267,17 +273,21 @@ async def test_a_model_that_declares_no_cold_start_is_never_cold(conninfo):
 
 
 async def test_a_cold_start_counts_towards_a_signal(conninfo):
-    signal = make_signal(above_ms=1_000)
-    snapshot = make_snapshot(signal, catalogue=cold_after(300, penalty_ms=4_000))
+    condition = make_condition(above_ms=1_000)
+    snapshot = make_snapshot(condition, catalogue=cold_after(300, penalty_ms=4_000))
     moment = datetime.now(UTC)
     async with running_processes(conninfo, snapshot=snapshot, now=lambda: moment) as [process]:
+        assert process.fleet.current.holding == {condition.signal}
+
+        let_a_round_pass(conninfo)
         process.saw(100)
         await process.exchange()
         assert not process.fleet.current.holding
 
+        let_a_round_pass(conninfo)
         moment += timedelta(seconds=301)
         await process.exchange()
-        assert process.fleet.current.holding == {signal}
+        assert process.fleet.current.holding == {condition.signal}
 
 
 async def test_breakers_show_at_once(conninfo):
