@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 
-def _every(task: str, interval: timedelta) -> dict[str, Any]:
+def every(task: str, interval: timedelta) -> dict[str, Any]:
+    """An entry of a beat schedule."""
     return {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}
 
 
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    "drain": _every("rollups.drain", timedelta(seconds=5)),
-    "sweep": _every("rollups.sweep", timedelta(seconds=30)),
-    "keep-partitions": _every("rollups.keep_partitions", timedelta(hours=1)),
+    "drain": every("rollups.drain", timedelta(seconds=5)),
+    "sweep": every("rollups.sweep", timedelta(seconds=30)),
+    "keep-partitions": every("rollups.keep_partitions", timedelta(hours=1)),
 }

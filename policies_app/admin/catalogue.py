@@ -193,7 +193,7 @@ class FleetModelAdmin(NeverDeleted, AuditedAdmin):
             "What it can do",
             {"fields": ("capabilities", "context_window_tokens", "max_output_tokens", "image_tokens_bound")},
         ),
-        ("Cold start", {"fields": ("cold_after_s", "cold_penalty_ms")}),
+        ("Cold start", {"fields": ("cold_after_s", "cold_penalty_ms", "keep_warm")}),
     )
     actions_detail = ("add_price",)
 

@@ -132,6 +132,7 @@ class ModelSerializer(StrictModelSerializer):
             "image_tokens_bound",
             "cold_after_s",
             "cold_penalty_ms",
+            "keep_warm",
             "enabled",
             "created_at",
         )

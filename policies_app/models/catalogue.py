@@ -28,6 +28,11 @@ class Provider(models.Model):
         max_length=500,
         help_text="Up to and including the version, e.g. https://api.openai.com/v1. No key, query or user in it.",
     )
+    region = models.SlugField(
+        max_length=64,
+        blank=True,
+        help_text="Where it runs, if the vendor has several: told apart when one fails.",
+    )
     allow_private_network = models.BooleanField(
         default=False,
         help_text="Allow http and private, loopback or link-local addresses: for servers of your own only.",
@@ -103,6 +108,13 @@ class Model(models.Model):
     )
     cold_penalty_ms = models.PositiveIntegerField(
         default=0, help_text="What a cold start adds to its first byte."
+    )
+    keep_warm = models.BooleanField(
+        default=False, help_text="Ping it before it goes cold, within the keep-warm budget. Pings cost money."
+    )
+    keep_warm = models.BooleanField(
+        default=False,
+        help_text="Ping it before it would go cold. The tenant keep-warm pays, within its budget.",
     )
     enabled = models.BooleanField(default=True, help_text="Off: it leaves every plan.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -1,0 +1,16 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("policies_app", "0002_audit_trail")]
+
+    operations = [
+        migrations.AddField(
+            model_name="model",
+            name="keep_warm",
+            field=models.BooleanField(
+                default=False,
+                help_text="Ping it before it would go cold. The tenant keep-warm pays, within its budget.",
+            ),
+        )
+    ]
