@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
             name="keep_warm",
             field=models.BooleanField(
                 default=False,
-                help_text="Ping it before it would go cold. The tenant keep-warm pays, within its budget.",
+                help_text="Ping it before it goes cold, within the keep-warm budget. Pings cost money.",
             ),
         )
     ]

@@ -9,7 +9,7 @@ from django.utils import timezone
 from policies_app.models.catalogue import Model
 from policies_app.models.choices import choices_of
 from policies_app.models.tenants import Tenant
-from policies_app.routing.codes import BudgetScope, Capability, Strategy
+from policies_app.routing.codes import BudgetScope, Capability, Pick, Strategy, WhenNonePasses
 
 
 class Policy(models.Model):
@@ -128,6 +128,51 @@ class Rule(models.Model):
         default=False,
         help_text="Allow steps that cost more than the first one. Without it, publishing refuses them.",
     )
+    max_cost_nanos = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="For the whole dispatch, all attempts together; empty: the budgets alone bound it.",
+    )
+    fall_back_on_long_context = models.BooleanField(
+        default=False,
+        help_text="A prompt that a vendor finds too long goes on to the next step instead of back to the client.",
+    )
+    continue_broken_streams = models.BooleanField(
+        default=False,
+        help_text="The next step carries on a stream that broke off after it had begun to reach the client.",
+    )
+    when_none_passes = models.CharField(
+        max_length=16,
+        choices=choices_of(WhenNonePasses),
+        default=WhenNonePasses.RETURN_LAST,
+        help_text="If no answer passes its validators: give the last one, marked as such, or fail.",
+    )
+    pick = models.CharField(
+        max_length=32,
+        choices=choices_of(Pick),
+        default=Pick.FIRST_VALID,
+        help_text="Which of the valid answers is given.",
+    )
+    judge = models.ForeignKey(
+        "policies_app.Judge",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="rules",
+        help_text="Who picks, where a judge does: its newest version.",
+    )
+    patience_ms = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="How long to wait for the other answers once one is there; empty: until the deadline.",
+    )
+    hedge_delay_ms = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Least silence before the second step is asked. The first one's learned p95 counts where it is longer; "
+        "empty: only what was learned.",
+    )
 
     class Meta:
         constraints = (
@@ -188,6 +233,9 @@ class Step(models.Model):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="Lower the output limit here; empty: the model's.",
+    )
+    weight = models.PositiveSmallIntegerField(
+        default=1, help_text="Ranks the answer where the greatest weight is picked."
     )
 
     class Meta:
