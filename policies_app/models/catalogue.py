@@ -109,6 +109,9 @@ class Model(models.Model):
     cold_penalty_ms = models.PositiveIntegerField(
         default=0, help_text="What a cold start adds to its first byte."
     )
+    keep_warm = models.BooleanField(
+        default=False, help_text="Ping it before it goes cold, within the keep-warm budget. Pings cost money."
+    )
     enabled = models.BooleanField(default=True, help_text="Off: it leaves every plan.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
