@@ -12,7 +12,19 @@ from typing import Any
 from django.conf import settings
 
 from policies_app.api_key_format import generate_key, secret_digest
-from policies_app.models import ApiKey, Budget, Model, Policy, Price, Provider, Rule, Step, Tenant
+from policies_app.models import (
+    ApiKey,
+    Budget,
+    Judge,
+    JudgeVersion,
+    Model,
+    Policy,
+    Price,
+    Provider,
+    Rule,
+    Step,
+    Tenant,
+)
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Capability, Strategy, Tier
 from policies_app.sealing import secret_key_from_text
 from policies_app.services.publishing import publish_policy
@@ -137,6 +149,19 @@ def make_rule(policy: Policy, name: str, *, models: Sequence[Model], **fields: A
     for position, model in enumerate(models, start=1):
         Step.objects.create(rule=rule, position=position, model=model)
     return rule
+
+
+def make_judge(name: str | None = None, *, model: Model, versions: int = 1, **fields: Any) -> Judge:
+    """A judge that rates from 0 to 10, in so many versions."""
+    judge = Judge.objects.create(name=name or f"judge-{next(_serial)}")
+    for number in range(1, versions + 1):
+        JudgeVersion.objects.create(
+            judge=judge,
+            number=number,
+            model=model,
+            **{"rubric": "Is it right?", "author_name": "factory"} | fields,
+        )
+    return judge
 
 
 def make_policy(name: str | None = None, *, models: Sequence[Model] = (), **fields: Any) -> Policy:

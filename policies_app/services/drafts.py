@@ -1,15 +1,15 @@
 """Between a draft's rows and a policy document."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db import connection, transaction
 from django.db.models import Prefetch, QuerySet
 
-from policies_app.models import Model, Policy, Rule, Step, Tenant
+from policies_app.models import Condition, Judge, Model, Policy, Rule, Step, Tenant, Validator
 from policies_app.routing import conditions
-from policies_app.routing.codes import BudgetScope, Capability, Strategy
+from policies_app.routing.codes import BudgetScope, Capability, Pick, Strategy, WhenNonePasses
 from policies_app.routing.document import (
     DocumentError,
     PolicyDocument,
@@ -18,13 +18,24 @@ from policies_app.routing.document import (
     StepDocument,
 )
 from policies_app.routing.operands import OperandError
+from policies_app.routing.validators import JudgedAtLeast
 from policies_app.services.errors import ServiceError
+from policies_app.services.operand_rows import (
+    condition_of,
+    condition_row,
+    newest_version,
+    tags_as_lines,
+    tags_by_key,
+    validator_of,
+    validator_row,
+)
 
-_Named = TypeVar("_Named", Model, Tenant)
+_Named = TypeVar("_Named", Model, Tenant, Judge)
 
 
 # All that `draft_document` reads, digested by the database: far cheaper than reading it.
 _FINGERPRINTS_SQL = """
+WITH newest AS (SELECT judge_id, max(number) AS number FROM policies_app_judgeversion GROUP BY judge_id)
 SELECT policy.id,
        md5(concat_ws('|', policy.name, baseline.name, string_agg(concat_ws(
            '|', rule::text,
@@ -33,7 +44,19 @@ SELECT policy.id,
              WHERE step.rule_id = rule.id),
            (SELECT string_agg(tenant.name, '|' ORDER BY tenant.id)
               FROM policies_app_rule_tenants AS chosen JOIN policies_app_tenant AS tenant ON tenant.id = chosen.tenant_id
-             WHERE chosen.rule_id = rule.id)), '|' ORDER BY rule.id)))
+             WHERE chosen.rule_id = rule.id),
+           (SELECT string_agg(concat_ws('|', condition::text, model.name), '|' ORDER BY condition.id)
+              FROM policies_app_condition AS condition
+              LEFT JOIN policies_app_model AS model ON model.id = condition.model_id
+             WHERE condition.rule_id = rule.id),
+           (SELECT string_agg(concat_ws('|', validator::text, judge.name, newest.number), '|' ORDER BY validator.id)
+              FROM policies_app_validator AS validator
+              LEFT JOIN policies_app_judge AS judge ON judge.id = validator.judge_id
+              LEFT JOIN newest ON newest.judge_id = judge.id
+             WHERE validator.rule_id = rule.id),
+           (SELECT concat_ws('|', judge.name, newest.number)
+              FROM policies_app_judge AS judge LEFT JOIN newest ON newest.judge_id = judge.id
+             WHERE judge.id = rule.judge_id)), '|' ORDER BY rule.id)))
   FROM policies_app_policy AS policy
   LEFT JOIN policies_app_model AS baseline ON baseline.id = policy.baseline_model_id
   LEFT JOIN policies_app_rule AS rule ON rule.policy_id = policy.id
@@ -47,9 +70,22 @@ class DraftNotReplacedError(ServiceError):
 
 def policies_with_drafts() -> QuerySet[Policy]:
     """Policies with all that `draft_document` reads, in a fixed number of queries."""
-    steps = Prefetch("steps", Step.objects.select_related("model"))
-    rules = Rule.objects.order_by("position").prefetch_related(steps, "tenants")
+    rules = rules_with_parts().order_by("position")
     return Policy.objects.select_related("baseline_model").prefetch_related(Prefetch("rules", rules))
+
+
+def rules_with_parts() -> QuerySet[Rule]:
+    """Rules with all that `rule_document` reads, in a fixed number of queries."""
+    return Rule.objects.select_related("judge").prefetch_related(
+        "judge__versions",
+        "tenants",
+        Prefetch("steps", Step.objects.select_related("model")),
+        Prefetch("conditions", Condition.objects.select_related("model").order_by("id")),
+        Prefetch(
+            "validators",
+            Validator.objects.select_related("judge").prefetch_related("judge__versions").order_by("id"),
+        ),
+    )
 
 
 def read_draft_fingerprints() -> dict[int, str]:
@@ -72,21 +108,33 @@ def draft_document(policy: Policy) -> PolicyDocument:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a document names, as rows by name."""
+
+    models: dict[str, Model]
+    tenants: dict[str, Tenant]
+    judges: dict[str, Judge]
+
+
 @transaction.atomic
 def replace_draft(*, policy: Policy, document: PolicyDocument) -> None:
     """Make the policy's rows say what `document` says. Disabled rules of the draft go, too.
 
-    :raises DraftNotReplacedError: if it names a model or tenant that does not exist, or states what rows cannot hold.
+    Judges are taken at their newest versions, as drafts always are.
+
+    :raises DraftNotReplacedError: if it names a model, tenant or judge that does not exist.
     """
-    models = _by_name(Model.objects.filter(name__in=_model_names(document)))
-    tenants = _by_name(Tenant.objects.filter(name__in=_tenant_names(document)))
-    _require_known("model", _model_names(document), models)
-    _require_known("tenant", _tenant_names(document), tenants)
-    policy.baseline_model = models[document.baseline_model] if document.baseline_model else None
+    known = _Known(
+        models=_find(Model, "model", _model_names(document)),
+        tenants=_find(Tenant, "tenant", _tenant_names(document)),
+        judges=_find(Judge, "judge", _judge_names(document)),
+    )
+    policy.baseline_model = known.models[document.baseline_model] if document.baseline_model else None
     policy.save(update_fields=["baseline_model"])
     policy.rules.all().delete()
     for position, rule in enumerate(document.rules, start=1):
-        _create_rule(policy=policy, position=position, document=rule, models=models, tenants=tenants)
+        _create_rule(policy=policy, position=position, document=rule, known=known)
 
 
 def _enabled_rules(policy: Policy) -> Iterable[Rule]:
@@ -104,28 +152,49 @@ def rule_document(rule: Rule) -> RuleDocument:
         return RuleDocument(
             name=rule.name,
             conditions=tuple(_conditions(rule)),
-            route=RouteDocument(
-                strategy=Strategy(rule.strategy),
-                steps=tuple(
-                    _step_document(step) for step in sorted(rule.steps.all(), key=lambda step: step.position)
-                ),
-                deadline_ms=rule.deadline_ms,
-                max_attempts=rule.max_attempts,
-                allow_dearer_fallback=rule.allow_dearer_fallback,
-            ),
+            route=_route(rule),
             is_default=rule.is_default,
         )
-    except OperandError as error:
+    except (OperandError, DocumentError) as error:
         raise DocumentError(f"rule {rule.name}", str(error)) from error
 
 
-def _step_document(step: Step) -> StepDocument:
+def _route(rule: Rule) -> RouteDocument:
+    return RouteDocument(
+        strategy=Strategy(rule.strategy),
+        steps=tuple(
+            _step_document(step, rule) for step in sorted(rule.steps.all(), key=lambda step: step.position)
+        ),
+        deadline_ms=rule.deadline_ms,
+        max_attempts=rule.max_attempts,
+        max_cost_nanos=rule.max_cost_nanos,
+        allow_dearer_fallback=rule.allow_dearer_fallback,
+        fall_back_on_long_context=rule.fall_back_on_long_context,
+        continue_broken_streams=rule.continue_broken_streams,
+        when_none_passes=WhenNonePasses(rule.when_none_passes),
+        pick=Pick(rule.pick),
+        judge=newest_version(rule.judge) if rule.judge else None,
+        patience_ms=rule.patience_ms,
+        hedge_delay_ms=rule.hedge_delay_ms,
+    )
+
+
+def _step_document(step: Step, rule: Rule) -> StepDocument:
     return StepDocument(
-        model=step.model.name, timeout_ms=step.timeout_ms, max_output_tokens=step.max_output_tokens
+        model=step.model.name,
+        timeout_ms=step.timeout_ms,
+        max_output_tokens=step.max_output_tokens,
+        weight=step.weight,
+        validators=tuple(
+            validator_of(validator)
+            for validator in rule.validators.all()
+            if validator.step_id in {None, step.pk}
+        ),
     )
 
 
 def _conditions(rule: Rule) -> Iterator[conditions.Condition]:
+    """The rule's own fields first, then its rows."""
     if rule.tasks:
         yield conditions.TaskIs(tasks=tuple(rule.tasks))
     if tenants := tuple(tenant.name for tenant in rule.tenants.all()):
@@ -133,7 +202,7 @@ def _conditions(rule: Rule) -> Iterator[conditions.Condition]:
     if rule.end_users:
         yield conditions.EndUserIs(end_users=tuple(rule.end_users))
     if rule.tags:
-        yield conditions.TagsMatch(tags=_tags_by_key(rule.tags))
+        yield conditions.TagsMatch(tags=tags_by_key(rule.tags))
     if rule.input_tokens_min is not None or rule.input_tokens_max is not None:
         yield conditions.InputTokensBetween(minimum=rule.input_tokens_min, maximum=rule.input_tokens_max)
     if rule.output_tokens_min is not None or rule.output_tokens_max is not None:
@@ -144,26 +213,11 @@ def _conditions(rule: Rule) -> Iterator[conditions.Condition]:
         yield conditions.BudgetUsed(
             scope=BudgetScope(rule.budget_scope), used_pct_min=rule.budget_used_pct_min
         )
+    for row in rule.conditions.all():
+        yield condition_of(row)
 
 
-def _tags_by_key(tags: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    values: dict[str, list[str]] = defaultdict(list)
-    for tag in tags:
-        key, separator, value = tag.partition("=")
-        if not (key and separator and value):
-            raise OperandError(f"tags: “{tag}” is not of the form key=value")
-        values[key].append(value)
-    return {key: tuple(of_key) for key, of_key in values.items()}
-
-
-def _create_rule(
-    *,
-    policy: Policy,
-    position: int,
-    document: RuleDocument,
-    models: dict[str, Model],
-    tenants: dict[str, Tenant],
-) -> None:
+def _create_rule(*, policy: Policy, position: int, document: RuleDocument, known: _Known) -> None:
     route = document.route
     rule = Rule(
         policy=policy,
@@ -173,32 +227,62 @@ def _create_rule(
         strategy=route.strategy,
         deadline_ms=route.deadline_ms,
         max_attempts=route.max_attempts,
+        max_cost_nanos=route.max_cost_nanos,
         allow_dearer_fallback=route.allow_dearer_fallback,
+        fall_back_on_long_context=route.fall_back_on_long_context,
+        continue_broken_streams=route.continue_broken_streams,
+        when_none_passes=route.when_none_passes,
+        pick=route.pick,
+        judge=known.judges[route.judge.name] if route.judge else None,
+        patience_ms=route.patience_ms,
+        hedge_delay_ms=route.hedge_delay_ms,
     )
-    _set_conditions(rule, document.conditions)
+    further = _set_conditions(rule, document.conditions)
     rule.save()
-    rule.tenants.set(tenants[name] for name in _tenants_of(document))
-    Step.objects.bulk_create(
-        Step(
-            rule=rule,
-            position=step_position,
-            model=models[step.model],
-            timeout_ms=step.timeout_ms,
-            max_output_tokens=step.max_output_tokens,
-        )
-        for step_position, step in enumerate(route.steps, start=1)
+    rule.tenants.set(known.tenants[name] for name in _tenants_of_rule(document))
+    for condition in further:
+        row = condition_row(condition, models=known.models)
+        row.rule = rule
+        row.save()
+    steps = [_create_step(rule, place, step, known) for place, step in enumerate(route.steps, start=1)]
+    _create_validators(rule, steps, route, known)
+
+
+def _create_step(rule: Rule, position: int, step: StepDocument, known: _Known) -> Step:
+    return Step.objects.create(
+        rule=rule,
+        position=position,
+        model=known.models[step.model],
+        timeout_ms=step.timeout_ms,
+        max_output_tokens=step.max_output_tokens,
+        weight=step.weight,
     )
 
 
-def _set_conditions(rule: Rule, stated: Iterable[conditions.Condition]) -> None:
-    kinds = [condition.kind for condition in stated]
-    if len(set(kinds)) < len(kinds):
-        raise DraftNotReplacedError(f"Rule {rule.name} states a kind of condition twice.")
+def _create_validators(rule: Rule, steps: list[Step], route: RouteDocument, known: _Known) -> None:
+    """One row for all steps where all have the same validators, else a row for each step's."""
+    of_steps = [step.validators for step in route.steps]
+    are_same = len(of_steps) > 1 and all(of_step == of_steps[0] for of_step in of_steps)
+    wanted = [(None, of_steps[0])] if are_same else zip(steps, of_steps, strict=True)
+    for step, validators in wanted:
+        for validator in validators:
+            row = validator_row(validator, judges=known.judges)
+            row.rule, row.step = rule, step
+            row.save()
+
+
+def _set_conditions(rule: Rule, stated: Iterable[conditions.Condition]) -> list[conditions.Condition]:
+    """Put conditions into the rule's own fields; those for which it has none, or none left, are returned."""
+    taken: set[str] = set()
+    further = []
     for condition in stated:
-        _set_condition(rule, condition)
+        if condition.kind in taken or not _set_condition(rule, condition):
+            further.append(condition)
+        taken.add(condition.kind)
+    return further
 
 
-def _set_condition(rule: Rule, condition: conditions.Condition) -> None:
+def _set_condition(rule: Rule, condition: conditions.Condition) -> bool:
     match condition:
         case conditions.TaskIs():
             rule.tasks = list(condition.tasks)
@@ -207,7 +291,7 @@ def _set_condition(rule: Rule, condition: conditions.Condition) -> None:
         case conditions.EndUserIs():
             rule.end_users = list(condition.end_users)
         case conditions.TagsMatch():
-            rule.tags = [f"{key}={value}" for key, values in condition.tags.items() for value in values]
+            rule.tags = tags_as_lines(condition)
         case conditions.InputTokensBetween():
             rule.input_tokens_min, rule.input_tokens_max = condition.minimum, condition.maximum
         case conditions.OutputTokensBetween():
@@ -217,33 +301,52 @@ def _set_condition(rule: Rule, condition: conditions.Condition) -> None:
         case conditions.BudgetUsed():
             rule.budget_scope, rule.budget_used_pct_min = condition.scope, condition.used_pct_min
         case _:
-            raise DraftNotReplacedError(
-                f"Rule {rule.name}: a condition on {condition.kind} cannot be edited as a draft yet."
-            )
+            return False
+    return True
 
 
 def _model_names(document: PolicyDocument) -> set[str]:
     named = {step.model for rule in document.rules for step in rule.route.steps}
+    named |= {
+        condition.model
+        for rule in document.rules
+        for condition in rule.conditions
+        if isinstance(condition, conditions.LatencyAbove | conditions.QualityAtLeast)
+    }
     return named | ({document.baseline_model} if document.baseline_model else set())
 
 
-def _tenants_of(rule: RuleDocument) -> tuple[str, ...]:
-    return tuple(
-        name
-        for condition in rule.conditions
-        if isinstance(condition, conditions.TenantIs)
-        for name in condition.tenants
-    )
+def _judge_names(document: PolicyDocument) -> set[str]:
+    routes = [rule.route for rule in document.rules]
+    named = {route.judge.name for route in routes if route.judge}
+    return named | {
+        validator.judge.name
+        for route in routes
+        for step in route.steps
+        for validator in step.validators
+        if isinstance(validator, JudgedAtLeast)
+    }
+
+
+def _tenants_of(rule: RuleDocument) -> list[tuple[str, ...]]:
+    return [condition.tenants for condition in rule.conditions if isinstance(condition, conditions.TenantIs)]
+
+
+def _tenants_of_rule(rule: RuleDocument) -> tuple[str, ...]:
+    """Those of the rule's own field: the first condition of the kind."""
+    return next(iter(_tenants_of(rule)), ())
 
 
 def _tenant_names(document: PolicyDocument) -> set[str]:
-    return {name for rule in document.rules for name in _tenants_of(rule)}
+    return {name for rule in document.rules for names in _tenants_of(rule) for name in names}
 
 
-def _by_name(rows: Iterable[_Named]) -> dict[str, _Named]:
-    return {row.name: row for row in rows}
+def _find(kind: type[_Named], noun: str, names: set[str]) -> dict[str, _Named]:
+    """The rows of these names.
 
-
-def _require_known(kind: str, wanted: set[str], known: Iterable[str]) -> None:
-    if missing := sorted(wanted.difference(known)):
-        raise DraftNotReplacedError(f"There is no {kind} called {', '.join(missing)}.")
+    :raises DraftNotReplacedError: if there is none of one of them.
+    """
+    found = {row.name: row for row in kind._default_manager.filter(name__in=names)}  # noqa: SLF001
+    if missing := sorted(names.difference(found)):
+        raise DraftNotReplacedError(f"There is no {noun} called {', '.join(missing)}.")
+    return found

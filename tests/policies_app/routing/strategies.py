@@ -4,25 +4,68 @@ The names are few so that rules match, switches hit and budgets cap often.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from policies_app.routing.codes import BudgetAction, BudgetScope, Capability, Strategy, Tier
+from policies_app.routing.codes import (
+    BudgetAction,
+    BudgetScope,
+    Capability,
+    HealthState,
+    LatencyMeasure,
+    LogprobMeasure,
+    Pick,
+    StickyBy,
+    Strategy,
+    Tier,
+    Weekday,
+    WhenNonePasses,
+)
 from policies_app.routing.conditions import (
     ApiKeyIs,
+    BudgetForecast,
     BudgetUsed,
     EndUserIs,
+    HealthDegraded,
     InputTokensBetween,
+    LatencyAbove,
     NeedsAll,
     OutputTokensBetween,
+    QualityAtLeast,
+    ShareOf,
     TagsMatch,
     TaskIs,
     TenantIs,
+    WithinHours,
 )
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
-from policies_app.routing.types import BudgetPressure, CatalogueModel, Facts, KilledTargets, Situation
-from tests.policies_app.routing.builders import a_model, a_price
+from policies_app.routing.types import (
+    BudgetPressure,
+    CatalogueModel,
+    Facts,
+    FleetState,
+    Judge,
+    KilledTargets,
+    LatencyQuery,
+    LatencyReading,
+    Situation,
+    TargetHealth,
+)
+from policies_app.routing.validators import (
+    CallableAccepts,
+    DeclaredAtLeast,
+    FinishReasonIs,
+    JsonSchemaHolds,
+    JudgedAtLeast,
+    JudgeReference,
+    LengthBetween,
+    LogprobAtLeast,
+    NotRefused,
+    SamplesAgree,
+)
+from tests.policies_app.routing.builders import NOW, a_model, a_price
 
 MODELS = ("small", "mid", "frontier", "spare", "gone")
 TASKS = ("support", "code", "other")
@@ -47,6 +90,8 @@ def _some(values: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(values), min_size=1, max_size=2).map(tuple)
 
 
+_shares = st.integers(0, 100).map(lambda percent: percent / 100)
+_times = st.tuples(st.integers(0, 23), st.sampled_from((0, 30))).map(lambda at: f"{at[0]:02}:{at[1]:02}")
 _bounds = st.tuples(st.integers(0, 2_000), st.integers(0, 2_000)).map(sorted)
 conditions = st.one_of(
     st.builds(TaskIs, tasks=_some(TASKS)),
@@ -63,10 +108,63 @@ conditions = st.one_of(
         lambda needs: NeedsAll(capabilities=tuple(needs))
     ),
     st.builds(BudgetUsed, scope=st.sampled_from(BudgetScope), used_pct_min=st.integers(1, 120)),
+    st.builds(BudgetForecast, scope=st.sampled_from(BudgetScope), projected_pct_min=st.integers(1, 300)),
+    st.builds(
+        LatencyAbove,
+        model=st.sampled_from(MODELS),
+        measure=st.sampled_from(LatencyMeasure),
+        percentile=st.sampled_from((50, 95, 99)),
+        above_ms=st.integers(1, 2_000),
+        window_s=st.just(300),
+        least_samples=st.integers(1, 50),
+        hysteresis_pct=st.integers(0, 99),
+    ),
+    st.builds(
+        QualityAtLeast,
+        model=st.sampled_from(MODELS),
+        task=st.none() | st.sampled_from(TASKS),
+        score_min=_shares,
+    ),
+    st.builds(HealthDegraded, models=_some(MODELS)),
+    st.builds(HealthDegraded, providers=_some(("sandbox", "other"))),
+    st.builds(
+        WithinHours,
+        weekdays=st.lists(st.sampled_from(Weekday), min_size=1, max_size=7).map(tuple),
+        starts=_times,
+        ends=_times,
+        zone=st.sampled_from(("UTC", "Europe/Berlin", "Asia/Kolkata")),
+    ),
+    st.builds(
+        ShareOf,
+        name=st.sampled_from(("canary", "trial")),
+        percent=st.integers(1, 1_000).map(lambda tenths: tenths / 10),
+        sticky_by=st.sampled_from(StickyBy),
+    ),
+)
+
+judge_references = st.builds(
+    JudgeReference, name=st.sampled_from(("helpfulness", "accuracy")), version=st.integers(1, 2)
+)
+validators = st.one_of(
+    st.builds(JsonSchemaHolds, schema=st.none() | st.just({"type": "object", "required": ["answer"]})),
+    st.builds(LogprobAtLeast, measure=st.sampled_from(LogprobMeasure), at_least=_shares),
+    st.builds(DeclaredAtLeast, field=st.sampled_from(("sure", "meta.sure")), at_least=_shares),
+    st.builds(SamplesAgree, samples=st.integers(3, 5), at_least=st.integers(2, 3)),
+    st.builds(FinishReasonIs, finish_reasons=_some(("stop", "tool_calls", "length"))),
+    _bounds.map(lambda pair: LengthBetween(minimum=pair[0], maximum=pair[1])),
+    st.integers(0, 2_000).map(lambda most: LengthBetween(maximum=most)),
+    st.just(NotRefused()),
+    st.builds(JudgedAtLeast, judge=judge_references, at_least=_shares),
+    st.builds(CallableAccepts, name=st.just("house_style")),
 )
 
 steps = st.builds(
-    StepDocument, model=st.sampled_from(MODELS), timeout_ms=optional_limit, max_output_tokens=optional_limit
+    StepDocument,
+    model=st.sampled_from(MODELS),
+    timeout_ms=optional_limit,
+    max_output_tokens=optional_limit,
+    weight=st.integers(0, 5),
+    validators=st.lists(validators, max_size=2).map(tuple),
 )
 routes = st.builds(
     RouteDocument,
@@ -74,7 +172,15 @@ routes = st.builds(
     steps=st.lists(steps, min_size=1, max_size=5).map(tuple),
     deadline_ms=st.integers(1, 60_000),
     max_attempts=st.integers(1, 5),
+    max_cost_nanos=mostly(st.none(), st.integers(0, 10**10)),
     allow_dearer_fallback=st.booleans(),
+    fall_back_on_long_context=st.booleans(),
+    continue_broken_streams=st.booleans(),
+    when_none_passes=st.sampled_from(WhenNonePasses),
+    pick=st.sampled_from(Pick),
+    judge=st.none() | judge_references,
+    patience_ms=st.none() | st.integers(0, 5_000),
+    hedge_delay_ms=st.none() | st.integers(1, 5_000),
 )
 
 
@@ -137,6 +243,7 @@ facts = st.builds(
     output_tokens=mostly(st.none() | st.integers(1, 500), st.integers(-1, 10**12)),
     choices=st.integers(1, 4),
     needs=capabilities,
+    draw=st.integers(0, 2**63 - 1),
 )
 
 budgets = st.builds(
@@ -149,7 +256,58 @@ budgets = st.builds(
     limit_nanos=st.integers(0, 100),
     downgrade_at_pct=st.integers(0, 100),
     downgrade_to_tier=st.sampled_from(Tier),
+    period_start=st.just(NOW - timedelta(days=10)),
+    period_end=st.just(NOW + timedelta(days=20)),
 )
+
+_queries = st.builds(
+    LatencyQuery,
+    model=st.sampled_from(MODELS),
+    measure=st.sampled_from(LatencyMeasure),
+    percentile=st.sampled_from((50, 95, 99)),
+    window_s=st.sampled_from((300, 900)),
+)
+_readings = st.builds(LatencyReading, value_ms=st.integers(0, 3_000), samples=st.integers(0, 60))
+_health = st.builds(
+    TargetHealth,
+    state=st.sampled_from((HealthState.HALF_OPEN, HealthState.COOLING, HealthState.OPEN)),
+    until=st.none() | st.just(NOW),
+    badness=st.floats(0, 10),
+)
+fleets = st.builds(
+    FleetState,
+    targets=mostly(st.just({}), st.dictionaries(st.sampled_from(MODELS), _health, max_size=4)),
+    degraded_providers=st.frozensets(st.sampled_from(("sandbox", "other")), max_size=2),
+    latency=st.dictionaries(_queries, _readings, max_size=4),
+    cold_penalty_ms=st.dictionaries(st.sampled_from(MODELS), st.integers(1, 5_000), max_size=2),
+    quality=st.dictionaries(
+        st.tuples(st.sampled_from(MODELS), st.sampled_from(TASKS)), st.floats(0, 1), max_size=4
+    ),
+)
+
+judges = st.fixed_dictionaries(
+    {},
+    optional={
+        (name, version): st.just(
+            Judge(
+                name=name,
+                version=version,
+                model="mid",
+                instructions="Rate.",
+                rubric="Right?",
+                lowest=0,
+                highest=10,
+                verdicts={},
+                default=0.0,
+                timeout_ms=5_000,
+                max_output_tokens=8,
+            )
+        )
+        for name in ("helpfulness", "accuracy")
+        for version in (1, 2)
+    },
+)
+"""Some of the judges that policies name, rated by “mid”."""
 
 killed = st.builds(
     KilledTargets,
@@ -167,4 +325,5 @@ situations = st.builds(
     Situation,
     killed=mostly(st.just(KilledTargets()), killed),
     budgets=st.lists(budgets, max_size=3).map(tuple),
+    fleet=fleets,
 )

@@ -234,7 +234,7 @@ def test_a_share_sticks_to_what_it_says(sticky_by: StickyBy, same: dict[str, str
         (lambda: replace(SLOW, percentile=90), "percentile: must be one of 50, 95, 99"),
         (lambda: replace(SLOW, window_s=5), "window_s: must be an integer from 30 to 3600"),
         (lambda: replace(SLOW, hysteresis_pct=100), "hysteresis_pct: must be an integer from 0 to 99"),
-        (lambda: HealthDegraded(), "models: give at least one model or provider"),
+        (HealthDegraded, "models: give at least one model or provider"),
         (lambda: replace(OFFICE, zone="Mars/Olympus"), "zone: “Mars/Olympus” is no time zone"),
         (lambda: replace(OFFICE, zone="../etc/passwd"), "zone: “../etc/passwd” is no time zone"),
         (lambda: replace(OFFICE, starts="9:00"), "starts: must be a time of day as HH:MM"),

@@ -104,14 +104,3 @@ def test_a_file_that_names_an_unknown_model_or_tenant_changes_nothing(fleet):
         import_policy(text=text.replace("- acme", "- apex"), author_name="git")
 
     assert draft_document(policy) == before
-
-
-def test_a_condition_that_rows_cannot_hold_is_refused(fleet):
-    text = MINIMAL.replace(
-        "rules:\n",
-        "rules:\n- name: by-key\n  conditions: [{kind: api_key, api_keys: ['0123456789']}]\n"
-        "  route: {strategy: single, steps: [{model: small}]}\n",
-    )
-
-    with pytest.raises(DraftNotReplacedError, match=r"by-key.*api_key"):
-        import_policy(text=text, author_name="git")
