@@ -78,14 +78,14 @@ SELECT DISTINCT ON (provider_id, credential, model_id, region)
  WHERE process_id <> %s AND shared_until > now() AND seen_at > now() - interval '{FRESH_S} seconds'
  ORDER BY provider_id, credential, model_id, region, shared_until DESC
 """  # noqa: S608 - a figure of ours
-LEAVE_SQL = """
-WITH load AS (DELETE FROM process_load WHERE process_id = %(process_id)s)
-DELETE FROM target_health WHERE process_id = %(process_id)s
-"""
-FORGET_DEAD_SQL = """
-WITH loads AS (DELETE FROM process_load WHERE seen_at < now() - interval '1 minute')
-DELETE FROM target_health WHERE seen_at < now() - interval '1 minute'
-"""
+LEAVE_SQL = (
+    "DELETE FROM target_health WHERE process_id = %s",
+    "DELETE FROM process_load WHERE process_id = %s",
+)
+FORGET_DEAD_SQL = (
+    "DELETE FROM target_health WHERE seen_at < now() - interval '1 minute'",
+    "DELETE FROM process_load WHERE seen_at < now() - interval '1 minute'",
+)
 
 
 class HealthPublication:
@@ -134,7 +134,8 @@ class HealthPublication:
         with contextlib.suppress(psycopg.Error, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S), await self._connect() as connection:
                 await self._tell_counts(connection)
-                await connection.execute(LEAVE_SQL, {"process_id": self._process_id})
+                for statement in LEAVE_SQL:
+                    await connection.execute(statement, (self._process_id,))
 
     async def publish(self, connection: psycopg.AsyncConnection) -> None:
         """Write what is known now, and learn what the others share."""
@@ -143,7 +144,8 @@ class HealthPublication:
             rows = msgspec.json.encode([_row(state) for state in states]).decode()
             await connection.execute(STATES_SQL, {"process_id": self._process_id, "states": rows})
             await connection.execute(DROP_FORGOTTEN_SQL, (self._process_id,))
-            await connection.execute(LOAD_SQL, self._load())
+        # One table a transaction: whoever locks several in another order cannot deadlock with it.
+        await connection.execute(LOAD_SQL, self._load())
         await self._tell_counts(connection)
         told = await connection.execute(LEARN_SQL, (self._process_id,))
         self._breakers.learn([_shared_block(row) async for row in told])
@@ -174,7 +176,8 @@ class HealthPublication:
                 published_changes, publish_due = self._breakers.changes, now + PUBLISH_S
             if now >= forget_due:
                 async with asyncio.timeout(ANSWER_S):
-                    await connection.execute(FORGET_DEAD_SQL)
+                    for statement in FORGET_DEAD_SQL:
+                        await connection.execute(statement)
                 forget_due = now + FORGET_S
             await self._pause(NOTICE_S)
 

@@ -1,5 +1,6 @@
 """The Health page in a browser: it follows what happens by itself."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,10 @@ from tests.factories import Fleet, make_fleet
 from tests.personas import make_ops
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+# A process of the session's own may be serving the test database meanwhile.
+HEALTHY = re.compile(r"Healthy in 1 of \d process(es)?\.")
+OPEN = re.compile(r"Open in 1 of \d process(es)?, last fault: 503\.")
 
 
 @pytest.fixture
@@ -40,14 +45,14 @@ def test_the_page_follows_without_a_reload(fleet: Fleet, sign_in: Callable, open
     page: Page = open_page("/admin/")
     page.get_by_role("link", name="Health").click()
     small = page.locator("[data-target=small]")
-    expect(small).to_contain_text("Healthy in 1 of 1 process.")
+    expect(small).to_contain_text(HEALTHY)
     page.evaluate("window.isTheSamePage = true")
     stop = small.get_by_role("link", name="Stop small")
     stop.focus()
 
     open_circuit(fleet)
 
-    expect(small).to_contain_text("Open in 1 of 1 process, last fault: 503.")
+    expect(small).to_contain_text(OPEN)
     expect(small).to_contain_text("50")
     expect(page.locator("[data-target]").first).to_contain_text("small")
     expect(stop).to_be_focused()

@@ -19,7 +19,7 @@ from tests.dispatch_app.health.target_rows import make_process, make_target
 from tests.factories import Fleet, make_fleet
 from tests.personas import make_finance, make_ops
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_tables")]
 
 
 @pytest.fixture
