@@ -22,20 +22,24 @@ from policies_app.models import (
     ApiKey,
     Budget,
     Credential,
+    JudgeVersion,
     KillSwitch,
     Policy,
     PolicyVersion,
     Provider,
+    QualityScore,
     Tenant,
 )
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
 from policies_app.routing.compilation import compile_policy
 from policies_app.routing.document import DocumentError, PolicyDocument, load
-from policies_app.routing.types import Catalogue
+from policies_app.routing.operands import OperandError
+from policies_app.routing.types import Catalogue, Judge, Judges
 from policies_app.sealing import UnsealError
 from policies_app.services.catalogue import read_catalogue
 from policies_app.services.credentials import open_secret
 from policies_app.services.drafts import draft_document, policies_with_drafts, read_draft_fingerprints
+from policies_app.services.operand_rows import scale_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ class SnapshotLoader:
             connection.close()
 
     def _read(self, epoch: int) -> Snapshot:
-        catalogue = read_catalogue()
+        catalogue, judges = read_catalogue(), dict(_judges())
         policies = list(Policy.objects.only("name", "description", "tenant", "enabled", "live_version"))
         self._read_new_versions(policies)
         self._read_edited_drafts()
@@ -87,11 +91,16 @@ class SnapshotLoader:
             epoch=epoch,
             loaded_at=timezone.now(),
             keys={key.public_id: key for key in _keys()},
-            policies={policy.name: policy for policy in self._published(policies, catalogue)},
-            drafts={policy.name: policy for policy in self._drafted(policies, catalogue)},
+            policies={policy.name: policy for policy in self._published(policies, catalogue, judges)},
+            drafts={policy.name: policy for policy in self._drafted(policies, catalogue, judges)},
             catalogue=catalogue,
             providers={provider.id: provider for provider in _providers()},
             kill_switches=tuple(_kill_switches()),
+            judges=judges,
+            quality={
+                (score.model.name, score.task): score.score
+                for score in QualityScore.objects.select_related("model")
+            },
         )
 
     def _read_new_versions(self, policies: Iterable[Policy]) -> None:
@@ -115,11 +124,13 @@ class SnapshotLoader:
                 id=version.pk, number=version.number, document=document
             )
 
-    def _published(self, policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
+    def _published(
+        self, policies: Iterable[Policy], catalogue: Catalogue, judges: Judges
+    ) -> Iterator[ServedPolicy]:
         for policy in policies:
             version = self._versions.get(policy.pk)
             if version is not None and policy.live_version_id is not None and policy.enabled:
-                yield _served(policy, version.document, version.number, catalogue)
+                yield _served(policy, version.document, version.number, catalogue, judges)
 
     def _read_edited_drafts(self) -> None:
         fingerprints = read_draft_fingerprints()
@@ -130,11 +141,13 @@ class SnapshotLoader:
                 fingerprint=fingerprints[policy.pk], document=_readable_draft(policy)
             )
 
-    def _drafted(self, policies: Iterable[Policy], catalogue: Catalogue) -> Iterator[ServedPolicy]:
+    def _drafted(
+        self, policies: Iterable[Policy], catalogue: Catalogue, judges: Judges
+    ) -> Iterator[ServedPolicy]:
         for policy in policies:
             document = self._drafts[policy.pk].document
             if document is not None:
-                yield _served(policy, document, 0, catalogue)
+                yield _served(policy, document, 0, catalogue, judges)
 
 
 def load_snapshot() -> Snapshot:
@@ -158,13 +171,42 @@ def _readable_draft(policy: Policy) -> PolicyDocument | None:
         return None
 
 
-def _served(policy: Policy, document: PolicyDocument, version: int, catalogue: Catalogue) -> ServedPolicy:
+def _served(
+    policy: Policy, document: PolicyDocument, version: int, catalogue: Catalogue, judges: Judges
+) -> ServedPolicy:
     return ServedPolicy(
         id=policy.pk,
         name=policy.name,
         description=policy.description,
         tenant_id=policy.tenant_id,
-        compiled=compile_policy(document=document, version=version, catalogue=catalogue),
+        compiled=compile_policy(document=document, version=version, catalogue=catalogue, judges=judges),
+    )
+
+
+def _judges() -> Iterator[tuple[tuple[str, int], Judge]]:
+    """Every version of every judge. One whose scale cannot be read is left out, and so asked by no plan."""
+    for row in JudgeVersion.objects.select_related("judge", "model"):
+        try:
+            yield (row.judge.name, row.number), _judge(row)
+        except OperandError:
+            logger.exception(
+                "Version %d of judge %s cannot be read; it is not served.", row.number, row.judge
+            )
+
+
+def _judge(row: JudgeVersion) -> Judge:
+    return Judge(
+        name=row.judge.name,
+        version=row.number,
+        model=row.model.name,
+        instructions=row.instructions,
+        rubric=row.rubric,
+        lowest=row.lowest,
+        highest=row.highest,
+        verdicts=scale_of(row),
+        default=row.default,
+        timeout_ms=row.timeout_ms,
+        max_output_tokens=row.max_output_tokens,
     )
 
 
@@ -232,7 +274,7 @@ def _providers() -> Iterator[ServedProvider]:
             first_byte_timeout_ms=row.first_byte_timeout_ms,
             idle_timeout_ms=row.idle_timeout_ms,
             bills_server_errors=row.bills_server_errors,
-            region="",
+            region=row.region,
             credential="" if credential is None else _name_with_secret(credential),
             secret=None if credential is None else _secret(credential),
         )

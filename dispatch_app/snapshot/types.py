@@ -111,5 +111,5 @@ class Snapshot:
     catalogue: Catalogue
     providers: Mapping[int, ServedProvider]
     kill_switches: tuple[ServedKillSwitch, ...]
-    judges: Judges = field(default_factory=dict)
-    quality: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    judges: Judges
+    quality: Mapping[tuple[str, str], float]

@@ -95,6 +95,7 @@ def make_snapshot(
         catalogue=catalogue,
         providers={},
         kill_switches=(),
+        judges={},
         quality=quality,
     )
 

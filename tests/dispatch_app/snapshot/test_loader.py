@@ -2,8 +2,19 @@ import pytest
 from django.db import connection
 
 from dispatch_app.snapshot.loader import SnapshotLoader, load_snapshot
-from policies_app.models import Credential, Model, Policy, PolicyVersion, Rule, Tenant
-from policies_app.routing.codes import BudgetScope, KillScope
+from policies_app.models import (
+    Credential,
+    Judge,
+    JudgeVersion,
+    Model,
+    Policy,
+    PolicyVersion,
+    QualityScore,
+    Rule,
+    Tenant,
+)
+from policies_app.routing.codes import BudgetScope, KillScope, Pick, Strategy
+from policies_app.routing.validators import JudgeReference
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.kill_switches import current_epoch, lift_kill_switch, throw_kill_switch
 from policies_app.services.publishing import publish_policy
@@ -231,6 +242,56 @@ def test_a_model_says_how_it_goes_cold():
     assert catalogue["ready"].cold_after_s is None
 
 
+def test_judges_are_served_in_every_version_that_can_be_read(caplog):
+    judge = Judge.objects.create(name="helpfulness")
+    model = make_model("rater")
+    for number, verdicts in enumerate(([], ["good=1", "poor=0.25"], ["rubbish"]), start=1):
+        JudgeVersion.objects.create(
+            judge=judge, number=number, model=model, rubric="Rate it.", verdicts=verdicts, author_name="ada"
+        )
+
+    judges = load_snapshot().judges
+
+    assert set(judges) == {("helpfulness", 1), ("helpfulness", 2)}
+    assert judges["helpfulness", 1].model == "rater"
+    assert judges["helpfulness", 2].verdicts == {"good": 1.0, "poor": 0.25}
+    assert "Version 3 of judge helpfulness" in caplog.text
+
+
+def test_a_policy_is_compiled_with_its_judges():
+    fleet = make_fleet()
+    judge = Judge.objects.create(name="helpfulness")
+    JudgeVersion.objects.create(judge=judge, number=1, model=fleet.mid, rubric="Rate it.", author_name="ada")
+    policy = make_policy("auto")
+    make_rule(
+        policy,
+        "default",
+        models=[fleet.small, fleet.frontier],
+        is_default=True,
+        strategy=Strategy.PARALLEL,
+        pick=Pick.JUDGE,
+        judge=judge,
+    )
+
+    (rule,) = load_snapshot().drafts["auto"].compiled.rules
+
+    (compiled,) = rule.judges
+    assert (compiled.reference, compiled.model.name) == (JudgeReference(name="helpfulness", version=1), "mid")
+
+
+def test_quality_scores_are_served_by_model_and_task():
+    model = make_model("small")
+    QualityScore.objects.create(model=model, task="triage", score=0.8)
+
+    assert load_snapshot().quality == {("small", "triage"): 0.8}
+
+
+def test_a_provider_says_where_it_runs():
+    provider = make_provider(region="eu-west")
+
+    assert load_snapshot().providers[provider.pk].region == "eu-west"
+
+
 def test_the_first_enabled_credential_counts():
     provider = make_provider()
     for label, enabled in (("off", False), ("first", True), ("second", True)):
@@ -276,5 +337,5 @@ def test_the_number_of_queries_does_not_grow_with_the_number_of_policies(django_
         make_key()
     connection.ensure_connection()
 
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(26):
         load_snapshot()

@@ -61,6 +61,8 @@ def snapshot_with(*switches: ServedKillSwitch) -> Snapshot:
         catalogue={},
         providers={},
         kill_switches=switches,
+        judges={},
+        quality={},
     )
 
 
