@@ -187,6 +187,7 @@ class Breaker:
         self._cooldown = _Block(cause=Cause.RATE_LIMIT)
         self._learned = _Block(cause=Cause.RATE_LIMIT)
         self._must_prove_itself = False
+        self._set_aside_at = float("-inf")
         self._ejections = 0
         self._limits_in_a_row = 0
         self._healthy_since: float | None = None
@@ -228,8 +229,10 @@ class Breaker:
         if report.fault is not None:
             self.last_fault, self.last_wire_status = report.fault, report.wire_status
         started_at = now - report.total_ms / 1000 + _CLOCK_GRAIN_S
-        if effect in {Effect.RATE_LIMITED, Effect.OUT_OF_CREDIT}:
-            self._cool(effect, report, started_at=started_at, now=now)
+        if effect is Effect.RATE_LIMITED:
+            self._cool(report.retry_after_s, started_at=started_at, now=now)
+        elif effect is Effect.OUT_OF_CREDIT:
+            self._run_out_of_credit(started_at=started_at, now=now)
         elif effect is Effect.CREDENTIAL_REFUSED:
             self._refuse_credential(started_at=started_at, now=now)
         elif self._must_prove_itself:
@@ -295,17 +298,8 @@ class Breaker:
             return self._ejections
         return max(0, self._ejections - int((now - self._healthy_since) / EJECTION_DECAY_S))
 
-    @property
-    def _set_aside_at(self) -> float:
-        """When it was last decided that the target has to prove itself."""
-        return max(self._ejection.since, self._cooldown.since if self._is_out_of_credit else float("-inf"))
-
     def _began_before_healing(self, started_at: float) -> bool:
         return self._healthy_since is not None and started_at < self._healthy_since
-
-    @property
-    def _is_out_of_credit(self) -> bool:
-        return self._cooldown.cause is Cause.QUOTA
 
     def _latest_block(self, now: float) -> _Block | None:
         """The block that ends last of those that hold."""
@@ -363,7 +357,7 @@ class Breaker:
         self._upstream = Outcomes(window_s=WINDOW_S)
         self._must_prove_itself = False
         self._ejection.lift(now)
-        if self._is_out_of_credit:
+        if self._cooldown.cause is Cause.QUOTA:
             self._cooldown = _Block(cause=Cause.RATE_LIMIT)
         self._limits_in_a_row = 0
         self._healthy_since = now
@@ -387,20 +381,24 @@ class Breaker:
         self._ejections = self.ejections(now)
         self._healthy_since = None
         self._must_prove_itself = True
+        self._set_aside_at = now
         self._probe = None
         self.turns += 1
 
-    def _cool(self, effect: Effect, report: TargetReport, *, started_at: float, now: float) -> None:
-        """Wait as long as the vendor says, or longer each time where it does not say; never shorter than known before."""
-        is_news = started_at >= self._cooldown.since
-        if effect is Effect.OUT_OF_CREDIT:
+    def _run_out_of_credit(self, *, started_at: float, now: float) -> None:
+        if not self._began_before_healing(started_at):
             self._set_aside(now)
-            cause, stated_s = Cause.QUOTA, QUOTA_COOLDOWN_S
-        else:
-            if is_news:
-                self._limits_in_a_row += 1
-            cause, stated_s = Cause.RATE_LIMIT, report.retry_after_s or self._guessed_cooldown_s()
-        until = now + self._jittered(min(stated_s, MOST_COOLDOWN_S))
+            self._wait(QUOTA_COOLDOWN_S, cause=Cause.QUOTA, now=now)
+
+    def _cool(self, retry_after_s: int | None, *, started_at: float, now: float) -> None:
+        """Wait as long as the vendor says, or longer each time where it does not say."""
+        if started_at >= self._cooldown.since:
+            self._limits_in_a_row += 1
+        self._wait(retry_after_s or self._guessed_cooldown_s(), cause=Cause.RATE_LIMIT, now=now)
+
+    def _wait(self, duration_s: float, *, cause: Cause, now: float) -> None:
+        """Never shorter than known before."""
+        until = now + self._jittered(min(duration_s, MOST_COOLDOWN_S))
         self._cooldown.extend(cause=cause, now=now, until=until)
         self.turns += 1
 

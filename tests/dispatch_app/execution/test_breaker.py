@@ -355,7 +355,9 @@ def test_attempts_from_before_the_ejection_decide_nothing(target: Target, fault:
     assert target.state is HealthState.HALF_OPEN
 
 
-@pytest.mark.parametrize("fault", [FaultClass.FIRST_BYTE_TIMEOUT, FaultClass.CREDENTIAL_REFUSED])
+@pytest.mark.parametrize(
+    "fault", [FaultClass.FIRST_BYTE_TIMEOUT, FaultClass.CREDENTIAL_REFUSED, FaultClass.QUOTA_EXHAUSTED]
+)
 def test_attempts_from_before_it_healed_do_not_eject_it_again(target: Target, fault: FaultClass) -> None:
     open_it(target)
     let_ejection_pass(target)
