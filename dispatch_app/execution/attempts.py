@@ -169,6 +169,7 @@ class Attempts:
                 async with self.ports.upstream.stream(_call(attempt, stream=True)) as parts:
                     async for part in parts:
                         await taking.take(part)
+                    reception.end()
         except UpstreamError as error:
             error.usage = error.usage or reception.usage
             raise

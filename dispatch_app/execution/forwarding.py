@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.canonical import ChunkChoice, StreamPart
 from dispatch_app.execution.cut import Cut
-from dispatch_app.execution.errors import ClientGoneError, SupersededError
+from dispatch_app.execution.errors import (
+    ClientGoneError,
+    InvalidReplyError,
+    SupersededError,
+    TruncatedError,
+)
 from dispatch_app.execution.ports import Clock, Sink
 from policies_app.routing.types import Usage
 
@@ -39,17 +44,19 @@ class Delivered:
 
 
 class Reception:
-    """Notes what the parts of one attempt say of it."""
+    """Notes what the parts of one attempt say of it, and whether they come to a whole answer."""
 
     def __init__(self, *, attempt: RunningAttempt, clock: Clock, claim: Claim | None = None) -> None:
         self._attempt = attempt
         self._clock = clock
         self._claim = claim
+        self._has_choices = False
+        self._finished: set[int] = set()
         self.usage: Usage | None = None
         self.model = ""
 
-    def note(self, part: StreamPart) -> None:
-        """Take note of a part.
+    def note(self, part: StreamPart) -> StreamPart:
+        """Take note of a part; return it without what repeats the end of a choice.
 
         :raises SupersededError: if another attempt had its first byte before this one.
         """
@@ -61,6 +68,29 @@ class Reception:
         attempt.received_bytes += part.text_bytes
         self.usage = part.usage or self.usage
         self.model = part.model or self.model
+        return self._note_choices(part) if part.choices else part
+
+    def end(self) -> None:
+        """The vendor says that this was all.
+
+        :raises InvalidReplyError: if there was nothing in it.
+        :raises TruncatedError: if none of its choices was brought to an end.
+        """
+        if not self._has_choices:
+            raise InvalidReplyError(wire_status=200)
+        if not self._finished:
+            raise TruncatedError(wire_status=200)
+
+    def _note_choices(self, part: StreamPart) -> StreamPart:
+        self._has_choices = True
+        news = [choice for choice in part.choices if not self._is_repeated_end(choice)]
+        self._finished |= {choice.index for choice in news if choice.finish_reason is not None}
+        if len(news) == len(part.choices):
+            return part
+        return StreamPart(model=part.model, choices=news, usage=part.usage)
+
+    def _is_repeated_end(self, choice: ChunkChoice) -> bool:
+        return choice.finish_reason is not None and choice.index in self._finished
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,8 +102,7 @@ class Collecting:
 
     async def take(self, part: StreamPart) -> None:
         """Keep a part."""
-        self.reception.note(part)
-        self.parts.append(part)
+        self.parts.append(self.reception.note(part))
 
 
 class Forwarding:
@@ -92,13 +121,16 @@ class Forwarding:
 
     async def take(self, part: StreamPart) -> None:
         """Forward a part, or keep it if it is among the last."""
-        self.reception.note(part)
+        part = self.reception.note(part)
+        if not part.choices:
+            # Nothing for the client: the stream has not begun by it.
+            return
         if self._continues:
             part = _without_role(part)
         self._unfinished -= part.finished_choices
         if self._unfinished > 0:
             await self._forward(part)
-        elif part.choices:
+        else:
             self.parts.append(part)
 
     async def _forward(self, part: StreamPart) -> None:
