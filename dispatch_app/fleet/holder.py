@@ -19,7 +19,7 @@ FORGET_S = 60.0
 # A database that does not take in a few rows within this time is away.
 ANSWER_S = 5.0
 LAST_WORDS_S = 1.0
-MOST_BACK_OFF_S = 2.0
+BACK_OFF_S = 2.0
 
 
 class Snapshots(Protocol):
@@ -94,7 +94,7 @@ class FleetHolder:
                 logger.exception(
                     "Unable to bring the picture of the fleet up to date; going by the last one."
                 )
-            await asyncio.sleep(MOST_BACK_OFF_S)
+            await asyncio.sleep(BACK_OFF_S)
 
     async def _follow(self, connection: psycopg.AsyncConnection, read_once: asyncio.Event) -> None:
         """Exchange once a round, until the connection breaks."""

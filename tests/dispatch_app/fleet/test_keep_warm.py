@@ -153,9 +153,10 @@ def test_a_ping_past_its_budget_is_refused_and_reaches_nobody(shop: Shop, vendor
     assert len(vendor.ledger.entries) == asked
 
 
-def test_without_a_budget_nothing_is_pinged(shop: Shop) -> None:
+@pytest.mark.parametrize("switched_off", [Budget.objects, Tenant.objects], ids=["budget", "tenant"])
+def test_without_its_budget_or_its_tenant_nothing_is_pinged(shop: Shop, switched_off: Any) -> None:
     keep_warm()
-    Budget.objects.filter(tenant__name=KEEP_WARM).update(enabled=False)
+    switched_off.filter(name=KEEP_WARM).update(enabled=False)
     let_pass(COLD_AFTER_S)
 
     keep_warm()
