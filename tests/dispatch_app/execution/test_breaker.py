@@ -294,6 +294,17 @@ def test_no_ejection_lasts_longer_than_five_minutes(target: Target) -> None:
     assert target.seconds_left == MOST_EJECTION_S == 300.0
 
 
+def test_a_credential_that_stays_refused_is_tried_every_five_minutes(target: Target) -> None:
+    waits = []
+    for _ in range(7):
+        target.ends(FaultClass.CREDENTIAL_REFUSED)
+        assert target.seconds_left is not None
+        waits.append(target.seconds_left)
+        let_ejection_pass(target)
+
+    assert waits == [60, 120, 180, 240, 300, 300, 300]
+
+
 @pytest.mark.parametrize("fault", NOT_COUNTED)
 def test_a_probe_that_says_nothing_gives_its_place_back(target: Target, fault: FaultClass) -> None:
     open_it(target)
