@@ -30,7 +30,7 @@ SELECT floor(extract(epoch FROM now()) / %(slot_s)s), model_id, measure, bucket,
 NOW_SQL = "SELECT now(), floor(extract(epoch FROM now()) / %s)::bigint"
 SLOTS_SQL = """
 SELECT slot, model_id, measure, array_agg(bucket), array_agg(calls)
-  FROM fleet_latency WHERE slot >= %s GROUP BY slot, model_id, measure
+  FROM fleet_latency WHERE slot >= %s GROUP BY slot, model_id, measure ORDER BY slot
 """
 WARMTH_SQL = "SELECT model_id, last_used_at FROM fleet_warmth WHERE last_used_at IS NOT NULL"
 HOLDING_SQL = "SELECT signal FROM fleet_signal WHERE holds"

@@ -50,7 +50,7 @@ class SharedPicture:
         return slot_of(self.read_at) - 1
 
     def take(self, slots: Iterable[Slot], *, last_used_at: Mapping[int, datetime], read_at: datetime) -> None:
-        """Take over the slots that may have changed, each whole, and forget those that no window reaches."""
+        """Take over the slots that may have changed, each whole, oldest first; forget those that no window reaches."""
         self.read_at = read_at
         self.last_used_at = last_used_at
         for slot in slots:
@@ -75,8 +75,8 @@ class SharedPicture:
 
     def _forget_before(self, first: int) -> None:
         for series, slots in list(self._series.items()):
-            # In order of time, but for the two that a read may bring again.
-            for number in [number for number in slots if number < first]:
-                del slots[number]
+            # They came in order of time, or nearly so.
+            while slots and (oldest := next(iter(slots))) < first:
+                del slots[oldest]
             if not slots:
                 del self._series[series]

@@ -135,6 +135,18 @@ async def test_a_reading_fades_without_new_calls(conninfo):
         assert SIGNAL.query not in process.fleet.current.latency
 
 
+async def test_calls_that_were_committed_after_their_slot_had_ended_count(conninfo):
+    async with running_processes(conninfo, 2) as [one, late]:
+        slot_before = slot_of(one.fleet.picture.read_at) - 1
+        late.saw(100)
+        await late.exchange()
+        execute(conninfo, "UPDATE fleet_latency SET slot = %s", slot_before)
+
+        await one.exchange()
+
+        assert one.fleet.current.latency[hedge_query("small")].samples == 1
+
+
 async def test_slots_that_no_window_reaches_are_deleted_and_forgotten(conninfo):
     async with running_processes(conninfo) as [process]:
         process.saw(100)
