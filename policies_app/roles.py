@@ -24,26 +24,32 @@ _CONTROL_MODELS = (
     "apikey",
     "auditentry",
     "budget",
+    "condition",
     "credential",
+    "judge",
+    "judgeversion",
     "killswitch",
     "model",
     "policy",
     "policyversion",
     "price",
     "provider",
+    "qualityscore",
     "rule",
     "step",
     "tenant",
+    "validator",
 )
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     OPS: frozenset(
         chain(
             _each(("view",), _CONTROL_MODELS),
-            _each(("add", "change"), ("policy", "rule", "step", "provider", "credential", "model")),
+            _each(("add", "change"), ("policy", "rule", "condition", "step", "validator", "judge")),
+            _each(("add", "change"), ("provider", "credential", "model", "qualityscore")),
             _each(("add", "change"), ("tenant", "apikey")),
-            _each(("delete",), ("rule", "step", "credential")),
-            _each(("add",), ("price", "killswitch")),
+            _each(("delete",), ("rule", "condition", "step", "validator", "credential", "qualityscore")),
+            _each(("add",), ("price", "killswitch", "judgeversion")),
             ("policies_app.publish_policy", "policies_app.operate_kill_switch"),
             _each(("view",), ("dispatch", "attempt", "servingprocess", "targethealth"), app="dispatch_app"),
         )

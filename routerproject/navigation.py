@@ -35,6 +35,8 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
             _list_of("Policies", "alt_route", "policies_app.policy"),
             _list_of("Rules", "rule", "policies_app.rule"),
             _list_of("Published versions", "history", "policies_app.policyversion"),
+            _list_of("Judges", "gavel", "policies_app.judge"),
+            _list_of("Quality scores", "grade", "policies_app.qualityscore"),
         ),
     ),
     (

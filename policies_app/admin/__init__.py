@@ -3,9 +3,29 @@
 from django.contrib.admin.checks import ModelAdminChecks
 from unfold.admin import ModelAdmin
 
-from policies_app.admin import audit, budgets, catalogue, kill_switches, policies, rules, tenants, users
+from policies_app.admin import (
+    audit,
+    budgets,
+    catalogue,
+    judges,
+    kill_switches,
+    policies,
+    rules,
+    tenants,
+    users,
+)
 
-__all__ = ["audit", "budgets", "catalogue", "kill_switches", "policies", "rules", "tenants", "users"]
+__all__ = [
+    "audit",
+    "budgets",
+    "catalogue",
+    "judges",
+    "kill_switches",
+    "policies",
+    "rules",
+    "tenants",
+    "users",
+]
 
 # Unfold's own checks ask the database for permissions that the first `migrate`, which runs them, has yet to create.
 ModelAdmin.checks_class = ModelAdminChecks

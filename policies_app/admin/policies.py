@@ -32,7 +32,7 @@ from policies_app.admin.wording import conditions_of, draft_state, route_of
 from policies_app.models import Policy, PolicyVersion, Rule
 from policies_app.routing.document import load
 from policies_app.services.document_diff import diff_documents
-from policies_app.services.drafts import policies_with_drafts
+from policies_app.services.drafts import policies_with_drafts, rules_with_parts
 from policies_app.services.errors import ServiceError
 from policies_app.services.policy_files import export_policy, import_policy
 from policies_app.services.publishing import publish_policy, roll_back_policy
@@ -93,8 +93,7 @@ class RuleInline(TabularInline):
     verbose_name_plural = "rules, first match wins: drag to reorder"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
-        rules: QuerySet[Rule] = super().get_queryset(request)
-        return rules.select_related("policy").prefetch_related("steps__model", "tenants")
+        return rules_with_parts().select_related("policy")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

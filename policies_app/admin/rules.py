@@ -1,6 +1,6 @@
 """Admin page of a rule: its conditions by family, its steps in order."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -13,13 +13,15 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownF
 from unfold.decorators import action, display
 
 from policies_app.admin.auditing import AuditedAdmin
-from policies_app.admin.fields import CheckboxesField, LinesField
+from policies_app.admin.fields import CheckboxesField, LinesField, UsdField
+from policies_app.admin.kinds import ConditionInline, ValidatorInline
 from policies_app.admin.ordering import LAST, OrderedForm, OrderedFormSet, renumber
 from policies_app.admin.pages import row_or_404
 from policies_app.admin.wording import conditions_of, route_of
 from policies_app.models import Rule, Step
 from policies_app.models.choices import choices_of
 from policies_app.routing.codes import Capability
+from policies_app.services.drafts import rules_with_parts
 from policies_app.validation import rule_errors, step_count_error
 
 
@@ -37,6 +39,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
         choices=choices_of(Capability), required=False, help_text="The request needs all of these."
     )
 
+    max_cost_nanos = UsdField(
+        label="Most money, USD",
+        required=False,
+        help_text="For the whole dispatch, all attempts together; empty: the budgets alone bound it.",
+    )
+
     class Meta:
         model = Rule
         exclude = ("position",)  # noqa: DJ006
@@ -49,6 +57,9 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "budget_scope": "Budget of",
             "budget_used_pct_min": "Used to at least, %",
             "deadline_ms": "Deadline, ms",
+            "when_none_passes": "If no answer passes",
+            "patience_ms": "Patience, ms",
+            "hedge_delay_ms": "Hedge after, ms",
         }
 
     def clean(self) -> dict[str, Any]:
@@ -78,7 +89,7 @@ class StepInline(TabularInline):
     ordering = ("position",)
     ordering_field = "position"
     autocomplete_fields = ("model",)
-    fields = ("position", "model", "timeout_ms", "max_output_tokens")
+    fields = ("position", "model", "timeout_ms", "max_output_tokens", "weight")
     hide_title = True
     verbose_name_plural = "steps, tried in this order: drag to reorder"
 
@@ -101,7 +112,15 @@ class RuleAdmin(AuditedAdmin):
     search_fields = ("name", "policy__name", "steps__model__name")
     autocomplete_fields = ("policy", "tenants")
     ordering = ("policy__name", "position")
-    inlines = (StepInline,)
+    inlines = (ConditionInline, StepInline, ValidatorInline)
+    conditional_fields: ClassVar[dict[str, str]] = {
+        "when_none_passes": "strategy == 'cascade' || strategy == 'parallel'",
+        "pick": "strategy == 'parallel'",
+        "judge": "strategy == 'parallel' && pick == 'judge'",
+        "patience_ms": "strategy == 'parallel'",
+        "hedge_delay_ms": "strategy == 'hedged'",
+        "allow_dearer_fallback": "strategy != 'single' && strategy != 'cascade'",
+    }
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": ("policy", "name", ("is_default", "enabled"))}),
@@ -126,14 +145,36 @@ class RuleAdmin(AuditedAdmin):
         ("When: budget pressure", {"fields": (("budget_scope", "budget_used_pct_min"),)}),
         (
             "Then: strategy",
-            {"fields": ("strategy", ("deadline_ms", "max_attempts"), "allow_dearer_fallback")},
+            {
+                "fields": (
+                    "strategy",
+                    "when_none_passes",
+                    "pick",
+                    "judge",
+                    "patience_ms",
+                    "hedge_delay_ms",
+                )
+            },
+        ),
+        (
+            "Within: one bound on everything that the dispatch does",
+            {"fields": (("deadline_ms", "max_attempts"), "max_cost_nanos")},
+        ),
+        (
+            "Also",
+            {
+                "fields": (
+                    "allow_dearer_fallback",
+                    "fall_back_on_long_context",
+                    "continue_broken_streams",
+                )
+            },
         ),
     )
     actions_detail = ("open_policy",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
-        rules: QuerySet[Rule] = super().get_queryset(request)
-        return rules.prefetch_related("steps__model", "tenants")
+        return rules_with_parts().select_related("policy")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         if not change or "policy" in form.changed_data:

@@ -1,7 +1,9 @@
 import pytest
 
+from policies_app.admin.wording import conditions_of
 from policies_app.models import AuditEntry, Rule
-from tests.factories import make_policy, make_rule
+from policies_app.services.drafts import rule_document
+from tests.factories import make_judge, make_policy, make_rule
 
 
 @pytest.fixture
@@ -22,8 +24,14 @@ def form_of(rule: Rule, **fields) -> dict[str, object]:
         "deadline_ms": rule.deadline_ms,
         "max_attempts": rule.max_attempts,
         "allow_dearer_fallback": "on",
+        "when_none_passes": rule.when_none_passes,
+        "pick": rule.pick,
         "steps-TOTAL_FORMS": len(steps),
         "steps-INITIAL_FORMS": len(steps),
+        "conditions-TOTAL_FORMS": 0,
+        "conditions-INITIAL_FORMS": 0,
+        "validators-TOTAL_FORMS": 0,
+        "validators-INITIAL_FORMS": 0,
     }
     for index, step in enumerate(steps):
         form |= {
@@ -31,6 +39,7 @@ def form_of(rule: Rule, **fields) -> dict[str, object]:
             f"steps-{index}-rule": rule.pk,
             f"steps-{index}-position": step.position,
             f"steps-{index}-model": step.model_id,
+            f"steps-{index}-weight": step.weight,
         }
     return form | {name.replace("__", "-"): value for name, value in fields.items()}
 
@@ -57,6 +66,7 @@ def test_a_new_step_goes_last(ops, rule, fleet):
         steps__TOTAL_FORMS=3,
         steps__2__rule=rule.pk,
         steps__2__position="",
+        steps__2__weight="1",
         steps__2__model=fleet.small.pk,
     )
 
@@ -98,7 +108,9 @@ def test_a_wrong_field_is_named(ops, rule, errors_of, fields, wrong_field, messa
 def test_a_strategy_that_takes_one_step_refuses_two(ops, rule):
     answer = save(ops, rule, strategy="single")
 
-    [formset] = answer.context["inline_admin_formsets"]
+    [formset] = [
+        inline for inline in answer.context["inline_admin_formsets"] if inline.formset.prefix == "steps"
+    ]
     assert formset.formset.non_form_errors() == [
         "The strategy single takes one step; this rule has 2. Remove some, or choose failover."
     ]
@@ -126,3 +138,104 @@ def test_the_list_shows_a_rule_in_words(ops, rule):
 
     assert "when task is code" in page
     assert "failover over frontier, then mid" in page
+
+
+def with_row(formset: str, **fields) -> dict[str, object]:
+    """One new row of a formset, as the browser sends it: with the fields of every kind, most of them empty."""
+    row = {f"{formset}__0__{name}": value for name, value in fields.items()}
+    return {f"{formset}__TOTAL_FORMS": 1} | row
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"kind": "latency", "model": "MODEL", "measure": "total", "percentile": 95, "above_ms": 900},
+            "p95 of the total time of small over 300 s is above 900 ms",
+        ),
+        ({"kind": "share", "name": "canary", "percent": "2.5"}, "the request is in the 2.5 % share canary"),
+        (
+            {"kind": "time", "weekdays": ["monday"], "starts": "09:00", "ends": "17:00", "zone": "UTC"},
+            "it is 09:00 to 17:00 in UTC, monday",
+        ),
+        ({"kind": "health", "models": ["small", "mid"]}, "model one of mid, small is degraded"),
+        ({"kind": "budget_forecast", "scope": "tenant"}, "on course to be used to at least 100 %"),
+        ({"kind": "quality", "model": "MODEL", "score_min": "0.8"}, "the eval score of small"),
+        ({"kind": "api_key", "api_keys": "k1\nk2"}, "API key is one of k1, k2"),
+    ],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else "",
+)
+def test_a_condition_of_any_kind_is_added_without_json(ops, rule, fleet, fields, words):
+    fields = {name: fleet.small.pk if value == "MODEL" else value for name, value in fields.items()}
+
+    answer = save(ops, rule, **with_row("conditions", **fields))
+
+    assert answer.status_code == 302
+    assert words in conditions_of(Rule.objects.get(pk=rule.pk))
+
+
+@pytest.mark.parametrize(
+    ("formset", "fields", "message"),
+    [
+        ("conditions", {"kind": "share", "name": "canary", "percent": "0"}, "Must be a number above 0"),
+        ("conditions", {"kind": "latency", "measure": "total", "percentile": 95}, "Is missing."),
+        ("conditions", {"kind": "health"}, "Give at least one model or provider."),
+        (
+            "conditions",
+            {"kind": "time", "weekdays": ["monday"], "starts": "9", "ends": "17:00", "zone": "UTC"},
+            "Must be a time of day as HH:MM.",
+        ),
+        (
+            "validators",
+            {"kind": "logprob", "measure": "mean", "at_least": "80"},
+            "Must be a number from 0 to 1",
+        ),
+        ("validators", {"kind": "agreement", "samples": 9, "at_least": 2}, "At most 5."),
+        ("validators", {"kind": "judge", "at_least": "0.5"}, "Is missing."),
+    ],
+)
+def test_a_row_that_publishing_would_refuse_is_refused_at_its_field(ops, rule, formset, fields, message):
+    answer = save(ops, rule, **with_row(formset, **fields))
+
+    assert answer.status_code == 200
+    assert message in answer.content.decode()
+    assert not rule.conditions.exists()
+    assert not rule.validators.exists()
+
+
+def test_what_another_kind_left_in_the_form_is_not_kept(ops, rule):
+    save(
+        ops,
+        rule,
+        **with_row("conditions", kind="share", name="canary", percent="5", starts="09:00", tasks="x"),
+    )
+
+    (row,) = rule.conditions.all()
+    assert (row.starts, row.tasks, row.percent) == ("", [], 5.0)
+
+
+def test_a_cascade_with_validators_is_built_in_one_form(ops, rule, fleet):
+    judge = make_judge("helpfulness", model=fleet.mid)
+    answer = save(
+        ops,
+        rule,
+        strategy="cascade",
+        when_none_passes="fail",
+        max_cost_nanos="0.05",
+        validators__TOTAL_FORMS=2,
+        validators__0__kind="logprob",
+        validators__0__measure="mean",
+        validators__0__at_least="0.8",
+        validators__1__kind="judge",
+        validators__1__judge=judge.pk,
+        validators__1__at_least="0.7",
+        validators__1__step=rule.steps.get(position=1).pk,
+    )
+
+    assert answer.status_code == 302
+    route = rule_document(Rule.objects.get(pk=rule.pk)).route
+    assert route.max_cost_nanos == 50_000_000
+    assert [[validator.kind for validator in step.validators] for step in route.steps] == [
+        ["logprob", "judge"],
+        ["logprob"],
+    ]

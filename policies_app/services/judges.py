@@ -1,0 +1,39 @@
+"""Judges change by versions: what a policy was published with stays as it was."""
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from policies_app.models import Judge, JudgeVersion
+from policies_app.services.audit import record_creation
+
+VERSION_FIELDS = (
+    "model",
+    "instructions",
+    "rubric",
+    "lowest",
+    "highest",
+    "verdicts",
+    "default",
+    "timeout_ms",
+    "max_output_tokens",
+)
+"""What makes one version differ from another."""
+
+
+@transaction.atomic
+def add_judge_version(
+    *, judge: Judge, values: dict[str, Any], author_name: str, note: str = ""
+) -> JudgeVersion | None:
+    """Make `values` (see `VERSION_FIELDS`) the judge's newest version; None if its newest says just that."""
+    locked = Judge.objects.select_for_update().get(pk=judge.pk)
+    newest = locked.versions.order_by("-number").first()
+    if newest is not None and all(getattr(newest, name) == values[name] for name in VERSION_FIELDS):
+        return None
+    last = locked.versions.aggregate(last=Max("number"))["last"] or 0
+    version = JudgeVersion.objects.create(
+        judge=locked, number=last + 1, author_name=author_name, note=note, **values
+    )
+    record_creation(subject=version, author_name=author_name, reason=note)
+    return version
