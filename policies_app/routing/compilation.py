@@ -1,11 +1,12 @@
 """A policy ready to decide by: a document joined with the catalogue and the judges of the moment."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from policies_app.routing.codes import Capability, Pick, Strategy
 from policies_app.routing.conditions import Condition
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
+from policies_app.routing.index import RuleIndex, index_rules
 from policies_app.routing.types import Catalogue, CatalogueModel, Judge, Judges
 from policies_app.routing.validators import JudgedAtLeast, JudgeReference, LogprobAtLeast, Validator
 
@@ -59,6 +60,11 @@ class CompiledPolicy:
     version: int
     baseline: CatalogueModel | None
     rules: tuple[CompiledRule, ...]
+
+    index: RuleIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", index_rules([rule.conditions for rule in self.rules]))
 
 
 NO_JUDGES: Judges = {}

@@ -1,0 +1,101 @@
+"""The index finds what a walk over all rules would find."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies_app.routing.codes import Capability, LatencyMeasure, StickyBy
+from policies_app.routing.conditions import (
+    Condition,
+    InputTokensBetween,
+    LatencyAbove,
+    NeedsAll,
+    OutputTokensBetween,
+    ShareOf,
+    TagsMatch,
+    TaskIs,
+    TenantIs,
+)
+from policies_app.routing.index import index_rules
+from policies_app.routing.types import Facts, Situation
+from tests.policies_app.routing.builders import CALM, NOW, some_facts
+from tests.policies_app.routing.strategies import conditions, facts, situations
+
+rules_of_conditions = st.lists(st.lists(conditions, max_size=4).map(tuple), max_size=12)
+
+
+def walk(rules: list[tuple[Condition, ...]], request: Facts, situation: Situation) -> list[int]:
+    return [
+        place
+        for place, stated in enumerate(rules)
+        if all(condition.holds(request, situation, NOW) for condition in stated)
+    ]
+
+
+def matches(
+    rules: list[tuple[Condition, ...]], request: Facts | None = None, situation: Situation = CALM
+) -> list[int]:
+    return list(index_rules(rules).matches(request or some_facts(), situation, NOW))
+
+
+@settings(max_examples=400, deadline=None)
+@given(rules_of_conditions, facts, situations)
+def test_the_index_finds_the_rules_that_a_walk_finds(
+    rules: list[tuple[Condition, ...]], request: Facts, situation: Situation
+) -> None:
+    assert matches(rules, request, situation) == walk(rules, request, situation)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules_of_conditions, situations, st.data())
+def test_the_index_finds_them_for_figures_at_the_bounds_too(
+    rules: list[tuple[Condition, ...]], situation: Situation, data: st.DataObject
+) -> None:
+    stated = [condition for each in rules for condition in each]
+    ranges = [each for each in stated if isinstance(each, InputTokensBetween | OutputTokensBetween)]
+    ends = {end for each in ranges for end in (each.minimum, each.maximum) if end is not None} or {0}
+    figures = st.sampled_from(sorted(ends)).flatmap(lambda end: st.sampled_from((end - 1, end, end + 1)))
+    request = replace(
+        data.draw(facts), input_tokens=data.draw(figures), output_tokens=data.draw(st.none() | figures)
+    )
+
+    assert matches(rules, request, situation) == walk(rules, request, situation)
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ([], []),
+        ([()], [0]),
+        ([(TaskIs(tasks=("code",)),), (TaskIs(tasks=("support",)),), ()], [1, 2]),
+        ([(TaskIs(tasks=("a", "support")), TaskIs(tasks=("support", "b")))], [0]),
+        ([(TaskIs(tasks=("a", "support")), TaskIs(tasks=("a", "b")))], []),
+        ([(TaskIs(tasks=("support",)), TenantIs(tenants=("globex",)))], []),
+        ([(TagsMatch(tags={"plan": ("pro",)}), TagsMatch(tags={"area": ("eu",)}))], []),
+        ([(InputTokensBetween(minimum=100),), (InputTokensBetween(maximum=100),)], [0, 1]),
+        ([(InputTokensBetween(minimum=90), InputTokensBetween(maximum=80))], []),
+        ([(OutputTokensBetween(minimum=0),)], []),
+        ([(NeedsAll(capabilities=(Capability.TOOLS,)),), ()], [1]),
+    ],
+)  # fmt: skip
+def test_rules_are_found_by_facts(rules: list[tuple[Condition, ...]], found: list[int]) -> None:
+    assert matches(rules) == found
+
+
+def test_equal_conditions_of_many_rules_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = LatencyAbove(model="small", measure=LatencyMeasure.TOTAL, percentile=99, above_ms=9)
+    everybody = ShareOf(name="all", percent=100, sticky_by=StickyBy.TENANT)
+    tried = []
+    for kind in (LatencyAbove, ShareOf):
+        holds = kind.holds
+
+        def counted(self: Condition, *met: object, holds: object = holds) -> bool:
+            tried.append(self.kind)
+            return holds(self, *met)
+
+        monkeypatch.setattr(kind, "holds", counted)
+
+    assert matches([(everybody, slow)] * 50 + [(everybody,)]) == [50]
+    assert tried == ["share", "latency"]
