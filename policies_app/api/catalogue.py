@@ -24,6 +24,7 @@ class ProviderSerializer(StrictModelSerializer):
             "name",
             "wire_format",
             "base_url",
+            "region",
             "allow_private_network",
             "enabled",
             "connect_timeout_ms",

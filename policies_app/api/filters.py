@@ -2,7 +2,7 @@
 
 from django_filters import rest_framework as filters
 
-from policies_app.models import ApiKey, Budget, Credential, Model, Policy, Price
+from policies_app.models import ApiKey, Budget, Credential, Model, Policy, Price, QualityScore
 
 
 def _name_of(relation: str) -> filters.CharFilter:
@@ -31,6 +31,14 @@ class PriceFilter(filters.FilterSet):
     class Meta:
         model = Price
         fields = ()
+
+
+class QualityScoreFilter(filters.FilterSet):
+    model = _name_of("model")
+
+    class Meta:
+        model = QualityScore
+        fields = ("task",)
 
 
 class ApiKeyFilter(filters.FilterSet):

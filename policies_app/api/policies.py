@@ -12,23 +12,43 @@ from rest_framework.response import Response
 
 from policies_app.api.catalogue import CapabilitiesField
 from policies_app.api.checks import StrictModelSerializer, StrictSerializer
+from policies_app.api.document_values import ConditionField, ValidatorField
 from policies_app.api.filters import PolicyFilter
 from policies_app.api.viewsets import EditableViewSet
-from policies_app.models import AuditAction, Model, Policy, PolicyVersion, Rule, Step, Tenant
+from policies_app.models import AuditAction, Judge, Model, Policy, PolicyVersion, Rule, Step, Tenant
 from policies_app.routing.codes import FindingCode, Severity, Strategy
+from policies_app.routing.reading import plain
 from policies_app.services.audit import record_action
-from policies_app.services.drafts import policies_with_drafts
+from policies_app.services.drafts import add_conditions, add_validators, policies_with_drafts
+from policies_app.services.operand_rows import condition_of, validator_of
 from policies_app.services.publishing import publish_policy, roll_back_policy
 from policies_app.services.reviews import review_draft
 from policies_app.validation import rule_errors, step_count_error
 
 
+class ConditionsField(serializers.ListField):
+    """Rows told as conditions, conditions taken as they are."""
+
+    def to_representation(self, data: Any) -> list[Any]:
+        return [plain(condition_of(row)) for row in data.all()]
+
+
 class StepSerializer(StrictModelSerializer):
+    """`validators` are what an answer of this step must pass, where the strategy looks at them."""
+
     model = serializers.SlugRelatedField(slug_field="name", queryset=Model.objects.all())
+    validators = serializers.ListField(child=ValidatorField(), required=False)  # type: ignore[assignment] # declared fields are taken out of the class
 
     class Meta:
         model = Step
-        fields = ("model", "timeout_ms", "max_output_tokens")
+        fields = ("model", "timeout_ms", "max_output_tokens", "weight", "validators")
+
+    def to_representation(self, instance: Step) -> Any:
+        """With the validators that stand for every step, too."""
+        told = {name: self.fields[name].to_representation(getattr(instance, name)) for name in ("model",)}
+        told |= {name: getattr(instance, name) for name in ("timeout_ms", "max_output_tokens", "weight")}
+        of_step = (row for row in instance.rule.validators.all() if row.step_id in {None, instance.pk})
+        return told | {"validators": [plain(validator_of(row)) for row in of_step]}
 
 
 class RuleSerializer(StrictModelSerializer):
@@ -38,6 +58,12 @@ class RuleSerializer(StrictModelSerializer):
         slug_field="name", many=True, required=False, queryset=Tenant.objects.all()
     )
     needs = CapabilitiesField(required=False)
+    conditions = ConditionsField(
+        child=ConditionField(), required=False, help_text="Further conditions, as policy documents have them."
+    )
+    judge = serializers.SlugRelatedField(
+        slug_field="name", queryset=Judge.objects.all(), required=False, allow_null=True
+    )
     steps = StepSerializer(many=True)
 
     class Meta:
@@ -57,10 +83,19 @@ class RuleSerializer(StrictModelSerializer):
             "needs",
             "budget_scope",
             "budget_used_pct_min",
+            "conditions",
             "strategy",
             "deadline_ms",
             "max_attempts",
+            "max_cost_nanos",
             "allow_dearer_fallback",
+            "fall_back_on_long_context",
+            "continue_broken_streams",
+            "when_none_passes",
+            "pick",
+            "judge",
+            "patience_ms",
+            "hedge_delay_ms",
             "steps",
         )
 
@@ -124,11 +159,14 @@ def _replace_rules(policy: Policy, rules: Sequence[dict[str, Any]]) -> None:
     in_order = sorted(rules, key=lambda rule: bool(rule.get("is_default")))
     for position, fields in enumerate(in_order, start=1):
         steps, tenants = fields.pop("steps"), fields.pop("tenants", [])
+        conditions = fields.pop("conditions", [])
         rule = Rule.objects.create(policy=policy, position=position, **fields)
         rule.tenants.set(tenants)
-        Step.objects.bulk_create(
-            Step(rule=rule, position=number, **step) for number, step in enumerate(steps, start=1)
-        )
+        add_conditions(rule=rule, stated=conditions)
+        for number, step in enumerate(steps, start=1):
+            validators = step.pop("validators", [])
+            row = Step.objects.create(rule=rule, position=number, **step)
+            add_validators(rule=rule, step=row, stated=validators)
 
 
 class FindingSerializer(serializers.Serializer[Any]):

@@ -4,6 +4,7 @@ from rest_framework.routers import SimpleRouter
 
 from policies_app.api.budgets import BudgetViewSet
 from policies_app.api.catalogue import CredentialViewSet, ModelViewSet, PriceViewSet, ProviderViewSet
+from policies_app.api.judges import JudgeViewSet, QualityScoreViewSet
 from policies_app.api.kill_switches import KillSwitchViewSet
 from policies_app.api.policies import PolicyViewSet
 from policies_app.api.tenants import ApiKeyViewSet, TenantViewSet
@@ -16,6 +17,8 @@ router.register("prices", PriceViewSet)
 router.register("tenants", TenantViewSet)
 router.register("keys", ApiKeyViewSet)
 router.register("policies", PolicyViewSet)
+router.register("judges", JudgeViewSet)
+router.register("quality-scores", QualityScoreViewSet)
 router.register("budgets", BudgetViewSet)
 router.register("kill-switches", KillSwitchViewSet)
 

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Prefetch, QuerySet
 
 from policies_app.models import Condition, Judge, Model, Policy, Rule, Step, Tenant, Validator
-from policies_app.routing import conditions
+from policies_app.routing import conditions, validators
 from policies_app.routing.codes import BudgetScope, Capability, Pick, Strategy, WhenNonePasses
 from policies_app.routing.document import (
     DocumentError,
@@ -18,7 +18,6 @@ from policies_app.routing.document import (
     StepDocument,
 )
 from policies_app.routing.operands import OperandError
-from policies_app.routing.validators import JudgedAtLeast
 from policies_app.services.errors import ServiceError
 from policies_app.services.operand_rows import (
     condition_of,
@@ -240,12 +239,35 @@ def _create_rule(*, policy: Policy, position: int, document: RuleDocument, known
     further = _set_conditions(rule, document.conditions)
     rule.save()
     rule.tenants.set(known.tenants[name] for name in _tenants_of_rule(document))
-    for condition in further:
-        row = condition_row(condition, models=known.models)
+    add_conditions(rule=rule, stated=further)
+    steps = [_create_step(rule, place, step, known) for place, step in enumerate(route.steps, start=1)]
+    _create_validators(rule, steps, route)
+
+
+def add_conditions(*, rule: Rule, stated: Iterable[conditions.Condition]) -> None:
+    """Give the rule rows that state these conditions.
+
+    :raises DraftNotReplacedError: if one names a model that does not exist.
+    """
+    stated = list(stated)
+    models = _find(Model, "model", _models_of(stated))
+    for condition in stated:
+        row = condition_row(condition, models=models)
         row.rule = rule
         row.save()
-    steps = [_create_step(rule, place, step, known) for place, step in enumerate(route.steps, start=1)]
-    _create_validators(rule, steps, route, known)
+
+
+def add_validators(*, rule: Rule, step: Step | None, stated: Iterable[validators.Validator]) -> None:
+    """Give the rule rows that state these validators, for one step or, with None, for all of them.
+
+    :raises DraftNotReplacedError: if one names a judge that does not exist.
+    """
+    stated = list(stated)
+    judges = _find(Judge, "judge", _judges_of(stated))
+    for validator in stated:
+        row = validator_row(validator, judges=judges)
+        row.rule, row.step = rule, step
+        row.save()
 
 
 def _create_step(rule: Rule, position: int, step: StepDocument, known: _Known) -> Step:
@@ -259,16 +281,13 @@ def _create_step(rule: Rule, position: int, step: StepDocument, known: _Known) -
     )
 
 
-def _create_validators(rule: Rule, steps: list[Step], route: RouteDocument, known: _Known) -> None:
+def _create_validators(rule: Rule, steps: list[Step], route: RouteDocument) -> None:
     """One row for all steps where all have the same validators, else a row for each step's."""
     of_steps = [step.validators for step in route.steps]
     are_same = len(of_steps) > 1 and all(of_step == of_steps[0] for of_step in of_steps)
     wanted = [(None, of_steps[0])] if are_same else zip(steps, of_steps, strict=True)
-    for step, validators in wanted:
-        for validator in validators:
-            row = validator_row(validator, judges=known.judges)
-            row.rule, row.step = rule, step
-            row.save()
+    for step, of_step in wanted:
+        add_validators(rule=rule, step=step, stated=of_step)
 
 
 def _set_conditions(rule: Rule, stated: Iterable[conditions.Condition]) -> list[conditions.Condition]:
@@ -307,25 +326,27 @@ def _set_condition(rule: Rule, condition: conditions.Condition) -> bool:
 
 def _model_names(document: PolicyDocument) -> set[str]:
     named = {step.model for rule in document.rules for step in rule.route.steps}
-    named |= {
-        condition.model
-        for rule in document.rules
-        for condition in rule.conditions
-        if isinstance(condition, conditions.LatencyAbove | conditions.QualityAtLeast)
-    }
+    for rule in document.rules:
+        named |= _models_of(rule.conditions)
     return named | ({document.baseline_model} if document.baseline_model else set())
+
+
+def _models_of(stated: Iterable[conditions.Condition]) -> set[str]:
+    read = conditions.LatencyAbove | conditions.QualityAtLeast
+    return {condition.model for condition in stated if isinstance(condition, read)}
+
+
+def _judges_of(stated: Iterable[validators.Validator]) -> set[str]:
+    return {validator.judge.name for validator in stated if isinstance(validator, validators.JudgedAtLeast)}
 
 
 def _judge_names(document: PolicyDocument) -> set[str]:
     routes = [rule.route for rule in document.rules]
     named = {route.judge.name for route in routes if route.judge}
-    return named | {
-        validator.judge.name
-        for route in routes
-        for step in route.steps
-        for validator in step.validators
-        if isinstance(validator, JudgedAtLeast)
-    }
+    for route in routes:
+        for step in route.steps:
+            named |= _judges_of(step.validators)
+    return named
 
 
 def _tenants_of(rule: RuleDocument) -> list[tuple[str, ...]]:

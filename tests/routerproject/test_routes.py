@@ -17,11 +17,11 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from dispatch_app.models import Attempt, BudgetBalance, Dispatch, ServingProcess
-from policies_app.models import AuditEntry, Credential
+from policies_app.models import AuditEntry, Credential, QualityScore
 from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import throw_kill_switch
 from policies_app.services.publishing import publish_policy
-from tests.factories import make_budget, make_fleet, make_key, make_policy, make_tenant
+from tests.factories import make_budget, make_fleet, make_judge, make_key, make_policy, make_tenant
 from tests.personas import api_client, make_admin, make_finance, make_ops
 
 pytestmark = pytest.mark.django_db
@@ -76,12 +76,14 @@ ROWS: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "policies_app_apikey": (STAFF, OPS, OPS, NONE),
     "policies_app_auditentry": (STAFF, NONE, NONE, NONE),
     "policies_app_budget": (STAFF, FINANCE, FINANCE, NONE),
+    "policies_app_judge": (STAFF, OPS, OPS, NONE),
     "policies_app_killswitch": (STAFF, OPS, NONE, NONE),
     "policies_app_model": (STAFF, OPS, OPS, NONE),
     "policies_app_policy": (STAFF, OPS, OPS, NONE),
     "policies_app_policyversion": (STAFF, NONE, NONE, NONE),
     "policies_app_price": (STAFF, OPS, NONE, NONE),
     "policies_app_provider": (STAFF, OPS, OPS, NONE),
+    "policies_app_qualityscore": (STAFF, OPS, OPS, OPS),
     "policies_app_rule": (STAFF, OPS, OPS, OPS),
     "policies_app_tenant": (STAFF, OPS, OPS, NONE),
 }
@@ -97,6 +99,9 @@ API: dict[str, dict[str, set[str]]] = {
     "credential-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS, "DELETE": OPS},
     "dispatch-list": {"GET": STAFF},
     "dispatch-detail": {"GET": STAFF},
+    "judge-list": {"GET": STAFF, "POST": OPS},
+    "judge-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
+    "judge-versions": {"GET": STAFF, "POST": OPS},
     "killswitch-list": {"GET": STAFF, "POST": OPS},
     "killswitch-detail": {"GET": STAFF},
     "killswitch-lift": {"POST": OPS},
@@ -113,6 +118,8 @@ API: dict[str, dict[str, set[str]]] = {
     "price-detail": {"GET": STAFF},
     "provider-list": {"GET": STAFF, "POST": OPS},
     "provider-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
+    "qualityscore-list": {"GET": STAFF, "POST": OPS},
+    "qualityscore-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS, "DELETE": OPS},
     "schema": {"GET": STAFF},
     "tenant-list": {"GET": STAFF, "POST": OPS},
     "tenant-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
@@ -220,12 +227,14 @@ def rows(people: dict[str, User | None]) -> dict[str, object]:
         "credential": Credential.objects.create(provider=fleet.provider, label="main"),
         "dispatch": dispatch,
         "group": Group.objects.get(name="ops"),
+        "judge": make_judge("helpfulness", model=fleet.mid),
         "killswitch": switch,
         "model": fleet.small,
         "policy": policy,
         "policyversion": version,
         "price": fleet.small.prices.get(),
         "provider": fleet.provider,
+        "qualityscore": QualityScore.objects.create(model=fleet.small, task="code", score=0.5),
         "rule": policy.rules.get(),
         "servingprocess": process,
         "tenant": tenant,
