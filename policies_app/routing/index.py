@@ -60,7 +60,10 @@ def index_rules(rules: Conditions) -> RuleIndex:
 
 
 def _tried_of_rules(rules: Conditions) -> tuple[tuple[_Tried, ...], ...]:
-    """The conditions of each rule that are left to try, equal ones the same object."""
+    """The conditions of each rule that are left to try, equal ones the same object.
+
+    Those that most rules state go first: where such a one fails, few rules are left.
+    """
     unsieved = [[stated for stated in conditions if not isinstance(stated, SIEVED)] for conditions in rules]
     stated_by: dict[Condition, RuleSet] = defaultdict(int)
     for place, conditions in enumerate(unsieved):
@@ -70,4 +73,10 @@ def _tried_of_rules(rules: Conditions) -> tuple[tuple[_Tried, ...], ...]:
         condition: _Tried(condition=condition, bit=1 << number, stated_by=stating)
         for number, (condition, stating) in enumerate(stated_by.items())
     }
-    return tuple(tuple(tried[condition] for condition in conditions) for conditions in unsieved)
+    return tuple(
+        tuple(sorted((tried[stated] for stated in conditions), key=_rarity)) for conditions in unsieved
+    )
+
+
+def _rarity(tried: _Tried) -> int:
+    return -tried.stated_by.bit_count()

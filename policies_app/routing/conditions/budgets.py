@@ -27,10 +27,10 @@ class BudgetUsed:
         require_integer(self.used_pct_min, "used_pct_min", least=1)
 
     def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        return any(
-            budget.scope is self.scope and budget.used_pct >= self.used_pct_min
-            for budget in situation.budgets
-        )
+        for budget in situation.budgets:
+            if budget.scope is self.scope and budget.used_pct >= self.used_pct_min:
+                return True
+        return False
 
     def expected(self) -> str:
         """What must hold, in words."""

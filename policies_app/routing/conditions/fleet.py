@@ -61,7 +61,7 @@ class LatencyAbove:
             self.signal,
             fleet.latency.get(self.signal.query),
             cold_penalty_ms=fleet.cold_penalty_ms.get(self.model, 0),
-            held=self.signal in fleet.holding,
+            held=bool(fleet.holding) and self.signal in fleet.holding,
         )
 
     def expected(self) -> str:
@@ -156,6 +156,9 @@ class HealthDegraded:
                 object.__setattr__(self, name, distinct_texts(getattr(self, name), name))
 
     def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+        fleet = situation.fleet
+        if not fleet.targets and not fleet.degraded_providers:
+            return False
         return bool(self._ailing(situation))
 
     def expected(self) -> str:
