@@ -94,7 +94,7 @@ def model_errors(values: Values) -> FieldErrors:
 def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:
     if values.get("is_default"):
         for name in CONDITION_FIELDS:
-            if _is_stated(values.get(name)):
+            if is_stated(values.get(name)):
                 yield name, "The default rule takes whatever is left, so it has no conditions."
         if values.get("enabled") is False:
             yield "enabled", "The default rule cannot be off: every policy needs it."
@@ -106,7 +106,8 @@ def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:
         yield "budget_scope", "Say which budget the percentage looks at."
 
 
-def _is_stated(condition: Any) -> bool:
+def is_stated(condition: Any) -> bool:
+    """Whether a rule's field says anything; zero does."""
     return (
         condition is not None and condition != "" and (not isinstance(condition, Sized) or len(condition) > 0)
     )

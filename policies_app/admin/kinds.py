@@ -1,7 +1,7 @@
 """Rows of several kinds on one form: which fields count depends on the kind that is chosen."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -18,13 +18,20 @@ from policies_app.routing.document import DocumentError
 from policies_app.services.operand_rows import condition_of, operand_names, validator_of
 
 
-class KindSelect(UnfoldAdminSelectWidget):
-    """Tells the page which fields each kind has, so that it can hide the others."""
+def show_fields_of(widget: forms.Widget, fields_of: Mapping[str, Sequence[str]]) -> None:
+    """Tell the page which fields go with each choice of a select, so that it can hide the others.
 
-    def __init__(self, kinds: Iterable[str]) -> None:
-        super().__init__()
-        fields = {kind: operand_names(kind) for kind in kinds}
-        self.attrs["data-kind-fields"] = json.dumps(fields)
+    A field that several selects have a say in is shown if all of them show it.
+    """
+    widget.attrs["data-fields-of"] = json.dumps(fields_of)
+
+
+class KindField(forms.ChoiceField):
+    """Which kind a row is of; its other fields go with that."""
+
+    def __init__(self, choices: Sequence[tuple[str, str]]) -> None:
+        super().__init__(choices=[("", "—"), *choices], widget=UnfoldAdminSelectWidget)
+        show_fields_of(self.widget, {kind: operand_names(kind) for kind, _ in choices})
 
 
 class OfKindForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -55,9 +62,7 @@ class OfKindForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class ConditionForm(OfKindForm):
-    kind = forms.ChoiceField(
-        choices=[("", "—"), *CONDITION_CHOICES], widget=KindSelect([kind for kind, _ in CONDITION_CHOICES])
-    )
+    kind = KindField(CONDITION_CHOICES)
     weekdays = CheckboxesField(choices=choices_of(Weekday), required=False)
     capabilities = CheckboxesField(choices=choices_of(Capability), required=False)
     models = CheckboxesField(choices=[], required=False, help_text="Any of these models.")
@@ -85,9 +90,7 @@ class ConditionForm(OfKindForm):
 
 
 class ValidatorForm(OfKindForm):
-    kind = forms.ChoiceField(
-        choices=[("", "—"), *VALIDATOR_CHOICES], widget=KindSelect([kind for kind, _ in VALIDATOR_CHOICES])
-    )
+    kind = KindField(VALIDATOR_CHOICES)
     finish_reasons = LinesField(
         required=False, item_max_length=32, help_text="One of these, one a line; empty: stop or tool_calls."
     )
@@ -113,14 +116,14 @@ class OfKindInline(StackedInline):
 class ConditionInline(OfKindInline):
     model = Condition
     form = ConditionForm
-    verbose_name_plural = "when: further conditions, all of which must hold"
+    verbose_name_plural = "When: further conditions"
     autocomplete_fields = ("model",)
 
 
 class ValidatorInline(OfKindInline):
     model = Validator
     form = ValidatorForm
-    verbose_name_plural = "validators: what an answer must pass (cascade and parallel)"
+    verbose_name_plural = "Validators: what an answer must pass before it is accepted"
 
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **options: Any) -> Any:
         if db_field.name == "step":

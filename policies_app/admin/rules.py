@@ -1,9 +1,11 @@
 """Admin page of a rule: its conditions by family, its steps in order."""
 
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import flatten
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -14,15 +16,29 @@ from unfold.decorators import action, display
 
 from policies_app.admin.auditing import AuditedAdmin
 from policies_app.admin.fields import CheckboxesField, LinesField, UsdField
-from policies_app.admin.kinds import ConditionInline, ValidatorInline
+from policies_app.admin.kinds import ConditionInline, ValidatorInline, show_fields_of
 from policies_app.admin.ordering import LAST, OrderedForm, OrderedFormSet, renumber
 from policies_app.admin.pages import row_or_404
 from policies_app.admin.wording import conditions_of, route_of
 from policies_app.models import Rule, Step
 from policies_app.models.choices import choices_of
-from policies_app.routing.codes import Capability
+from policies_app.routing.codes import Capability, Pick, Strategy
 from policies_app.services.drafts import rules_with_parts
-from policies_app.validation import rule_errors, step_count_error
+from policies_app.validation import is_stated, rule_errors, step_count_error
+
+FIELDS_OF_STRATEGY: Mapping[str, tuple[str, ...]] = {
+    Strategy.SINGLE: (),
+    Strategy.FAILOVER: ("allow_dearer_fallback",),
+    Strategy.CASCADE: ("when_none_passes", "allow_dearer_fallback", "validators"),
+    Strategy.PARALLEL: ("pick", "judge", "patience_ms", "allow_dearer_fallback", "validators"),
+    Strategy.HEDGED: ("hedge_delay_ms", "allow_dearer_fallback"),
+}
+FIELDS_OF_PICK: Mapping[str, tuple[str, ...]] = {
+    pick: ("judge",) if pick is Pick.JUDGE else () for pick in Pick
+}
+
+
+FOLDED = ("When: caller", "When: shape of the request", "When: budget pressure")
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -60,7 +76,14 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "when_none_passes": "If no answer passes",
             "patience_ms": "Patience, ms",
             "hedge_delay_ms": "Hedge after, ms",
+            "allow_dearer_fallback": "Allow dearer steps",
         }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name, fields_of in (("strategy", FIELDS_OF_STRATEGY), ("pick", FIELDS_OF_PICK)):
+            if name in self.fields:
+                show_fields_of(self.fields[name].widget, fields_of)
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
@@ -113,14 +136,6 @@ class RuleAdmin(AuditedAdmin):
     autocomplete_fields = ("policy", "tenants")
     ordering = ("policy__name", "position")
     inlines = (ConditionInline, StepInline, ValidatorInline)
-    conditional_fields: ClassVar[dict[str, str]] = {
-        "when_none_passes": "strategy == 'cascade' || strategy == 'parallel'",
-        "pick": "strategy == 'parallel'",
-        "judge": "strategy == 'parallel' && pick == 'judge'",
-        "patience_ms": "strategy == 'parallel'",
-        "hedge_delay_ms": "strategy == 'hedged'",
-        "allow_dearer_fallback": "strategy != 'single' && strategy != 'cascade'",
-    }
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": ("policy", "name", ("is_default", "enabled"))}),
@@ -142,7 +157,10 @@ class RuleAdmin(AuditedAdmin):
                 )
             },
         ),
-        ("When: budget pressure", {"fields": (("budget_scope", "budget_used_pct_min"),)}),
+        (
+            "When: budget pressure",
+            {"fields": (("budget_scope", "budget_used_pct_min"),), "classes": ("before-conditions",)},
+        ),
         (
             "Then: strategy",
             {
@@ -173,6 +191,15 @@ class RuleAdmin(AuditedAdmin):
     )
     actions_detail = ("open_policy",)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Conditions that a rule does not state are folded away."""
+        return [
+            (title, {**options, "classes": (*options.get("classes", ()), "collapse")})
+            if title in FOLDED and not _states(obj, flatten(options["fields"]))
+            else (title, options)
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
         return rules_with_parts().select_related("policy")
 
@@ -198,3 +225,10 @@ class RuleAdmin(AuditedAdmin):
     @admin.display(description="And then")
     def route(self, rule: Rule) -> str:
         return route_of(rule)
+
+
+def _states(rule: Rule | None, fields: Iterable[str]) -> bool:
+    """Whether any of these fields of a rule has something in it."""
+    return rule is not None and any(
+        is_stated(rule.tenants.all() if name == "tenants" else getattr(rule, name)) for name in fields
+    )

@@ -26,6 +26,7 @@ class Validator(models.Model):
     """One validator. Which fields count depends on the kind; they are named as in policy documents."""
 
     rule = models.ForeignKey(Rule, on_delete=models.CASCADE, related_name="validators")
+    kind = models.CharField(max_length=32, choices=VALIDATOR_CHOICES)
     step = models.ForeignKey(
         Step,
         null=True,
@@ -34,7 +35,6 @@ class Validator(models.Model):
         related_name="validators",
         help_text="Empty: the answers of every step.",
     )
-    kind = models.CharField(max_length=32, choices=VALIDATOR_CHOICES)
 
     measure = models.CharField(
         max_length=16,

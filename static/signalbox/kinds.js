@@ -1,37 +1,60 @@
-// Shows, of a row of several kinds, the fields of the kind that is chosen. Without it all of them are there.
+// Shows, of the fields that go with a choice, those of what is chosen. Without it all of them are there.
 "use strict";
 
-/** Shows the fields of the chosen kind in one row of a formset, and hides those of the others. */
-function showFieldsOfKind(select) {
-  const fieldsOfKinds = JSON.parse(select.dataset.kindFields);
-  const chosen = new Set(fieldsOfKinds[select.value] ?? []);
-  const prefix = select.name.slice(0, -"kind".length);
-  for (const name of new Set(Object.values(fieldsOfKinds).flat())) {
-    const line = lineOf(select, prefix + name);
-    if (line) {
-      line.hidden = !chosen.has(name);
-      line.classList.toggle("kind-hidden", line.hidden);
-    }
+const CHOICES = "select[data-fields-of]";
+
+/** The fields of each choice that a select can be set to, by name. */
+function fieldsByChoice(select) {
+  return JSON.parse(select.dataset.fieldsOf);
+}
+
+/** What every field of the select's own row (or form) begins with, such as “conditions-0-”. */
+function prefixOf(select) {
+  return select.name.slice(0, select.name.lastIndexOf("-") + 1);
+}
+
+/** The names of the fields that a select shows or hides. */
+function governedBy(select) {
+  return new Set(Object.values(fieldsByChoice(select)).flat());
+}
+
+/** Shows what every select of a row that has a say in a field has for its choice, and hides the rest. */
+function showChosenFields(select) {
+  const prefix = prefixOf(select);
+  const selects = [...select.form.querySelectorAll(CHOICES)].filter((other) => prefixOf(other) === prefix);
+  for (const name of governedBy(select)) {
+    const isShown = selects
+      .filter((other) => governedBy(other).has(name))
+      .every((other) => (fieldsByChoice(other)[other.value] ?? []).includes(name));
+    show(select.form, prefix + name, isShown);
   }
 }
 
-/** The line of the row that holds a field, whatever widget it has. */
-function lineOf(select, name) {
-  const field = select.form?.querySelector(`[name="${CSS.escape(name)}"]`);
-  return field?.closest(".field-row, .form-row-field, [class*='field-']");
+/** Shows or hides a field with its label, or the group of rows of that name, unless rows are in it. */
+function show(form, name, isShown) {
+  const group = document.getElementById(`${name}-group`);
+  if (group) {
+    group.hidden = !isShown && !group.querySelector(".original");
+    return;
+  }
+  const line = form.querySelector(`[name="${CSS.escape(name)}"]`)?.closest(".field-line");
+  if (line) {
+    line.hidden = !isShown;
+    const row = line.closest(".field-row");
+    row.hidden = [...row.querySelectorAll(".field-line")].every((other) => other.hidden);
+  }
+}
+
+function showAll(root) {
+  for (const select of root.querySelectorAll(CHOICES)) {
+    showChosenFields(select);
+  }
 }
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches?.("select[data-kind-fields]")) {
-    showFieldsOfKind(event.target);
+  if (event.target.matches?.(CHOICES)) {
+    showChosenFields(event.target);
   }
 });
-
-function showAll(root) {
-  for (const select of root.querySelectorAll("select[data-kind-fields]")) {
-    showFieldsOfKind(select);
-  }
-}
-
 document.addEventListener("DOMContentLoaded", () => showAll(document));
 document.addEventListener("formset:added", (event) => showAll(event.target));
