@@ -27,7 +27,7 @@ CHECK_ENVIRONMENT := SECRET_KEY=check SIGNALBOX_API_KEY_PEPPER=Y2hlY2s= SIGNALBO
   DATABASE_URL=postgres://check@127.0.0.1/check SIGNALBOX_STATE_DIR=var/check
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint format types imports bench screenshots requirements clean
+.PHONY: help up test check lint format types imports bench faults mutants screenshots requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ imports: $(VENV)/development.stamp ## Check which package may import which
 
 bench: $(VENV)/development.stamp ## Measure what a dispatch costs (var/bench/bench.json)
 	@$(PYTHON) -m routerproject.embedded.run var/bench/services $(PYTHON) -m bench $(ARGS)
+
+faults: $(VENV)/development.stamp ## Play every fault in every strategy, an outage, 50,000 cancellations (var/bench/faults.json)
+	@$(PYTHON) -m routerproject.embedded.run var/bench/services $(PYTHON) -m tests.faults
+
+mutants: $(VENV)/development.stamp ## Plant faults into a copy of the code and see whether the suite notices (ARGS="name", JOBS=2)
+	@$(PYTHON) -m tests.mutants $(ARGS)
 
 screenshots: $(VENV)/development.stamp $(VENV)/browser.stamp ## Take the README's pictures again
 	@$(PYTHON) -m routerproject.embedded.run var/screenshots $(PYTHON) docs/take_screenshots.py

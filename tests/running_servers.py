@@ -210,6 +210,16 @@ def start_gateways(transactional_db: None) -> Iterator[Callable[..., Sequence[Ru
         running.stop()
 
 
+@contextlib.contextmanager
+def running_gateway() -> Iterator[RunningGateway]:
+    """A web process on the database that the settings name, for those who run without pytest."""
+    (running,) = _start(1)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
 def _start(count: int, *, is_awaited: bool = True, **environment: str) -> Sequence[RunningGateway]:
     gateways = [_spawn(_free_port(), environment) for _ in range(count)]
     for running in gateways if is_awaited else ():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from policies_app.routing.codes import AttemptRole, FaultClass, Strategy
-from tests.faults.table import ANSWERED, DEADLINE_MS, Cost, Row, fault_table
+from tests.faults.table import ANSWERED, Cost, Row, fault_table
 
 BAD, GOOD = "small", "mid"
 """The sandbox's models: the first one meets the fault, the second one is the alternative."""
@@ -84,10 +84,6 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.row.name} ({self.group})"
-
-    @property
-    def deadline_ms(self) -> int:
-        return self.row.timeout_ms or DEADLINE_MS
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def deviations(played: Played) -> list[str]:
 
 def lateness_s(evidence: Evidence) -> float:
     """How long after the deadline the client had its answer; below zero for one that was in time."""
-    return evidence.heard.elapsed_s - evidence.cell.deadline_ms / 1000
+    return evidence.heard.elapsed_s - evidence.cell.row.deadline_ms / 1000
 
 
 def _deviations_of(evidence: Evidence) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _of_log(evidence: Evidence) -> Iterator[str]:
     for name, value in logged.items():
         if dispatch[name] != value:
             yield f"{name} on the log is {dispatch[name]!r}, not {value!r}"
-    if dispatch["total_ms"] > cell.deadline_ms + GRACE_S * 1000:
+    if dispatch["total_ms"] > cell.row.deadline_ms + GRACE_S * 1000:
         yield f"the log says that it took {dispatch['total_ms']} ms"
 
 

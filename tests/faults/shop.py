@@ -79,8 +79,7 @@ def _create_policy(cell: Cell, *, vendor: str, hopeless: Mapping[Address, str]) 
             )
             for model in cell.models
         ),
-        deadline_ms=DEADLINE_MS,
-        **cell.row.route,
+        **{"deadline_ms": DEADLINE_MS} | dict(cell.row.route),
     )
     _publish(cell.nonce, route)
 

@@ -104,6 +104,12 @@ class Row:
     timeout_ms: int | None = None
     stream: Mapping[str, Any] | None = field(default_factory=dict)
 
+    @property
+    def deadline_ms(self) -> int:
+        """The rule's, or the client's if that is shorter."""
+        rules_ms = int(self.route.get("deadline_ms", DEADLINE_MS))
+        return rules_ms if self.timeout_ms is None else min(rules_ms, self.timeout_ms)
+
     def of(self, *, stream: bool) -> "Row | None":
         """The row for a plain request or for a stream; None if the fault is none there."""
         if not stream:
@@ -317,6 +323,16 @@ def fault_table() -> tuple[Row, ...]:
             FaultClass.DEADLINE_EXCEEDED,
             provider={"first_byte_timeout_ms": 5_000},
             timeout_ms=HURRY_MS,
+            out_of_time=True,
+            breaker=Says.NOTHING,
+        ),
+        _late(
+            "silence beyond the rule's deadline",
+            Fault(kind=FaultKind.HANG),
+            FaultClass.DEADLINE_EXCEEDED,
+            provider={"first_byte_timeout_ms": 5_000},
+            route={"deadline_ms": HURRY_MS},
+            timeout_ms=60_000,
             out_of_time=True,
             breaker=Says.NOTHING,
         ),

@@ -1,0 +1,722 @@
+"""The faults that are planted into the code, one at a time, and the tests that have to notice.
+
+Each replaces a text that occurs exactly once in its file, which the suite checks, so that the list cannot go stale.
+"""
+
+from dataclasses import dataclass
+
+EXECUTION = ("tests/dispatch_app/execution",)
+ROUTING = ("tests/policies_app/routing",)
+LEDGER = ("tests/dispatch_app/ledger",)
+PROVIDERS = ("tests/dispatch_app/providers",)
+SITUATION = ("tests/dispatch_app/snapshot/test_situation.py",)
+STORM = ("tests/faults/test_retry_storm.py",)
+MATRIX = ("tests/faults/test_fault_matrix.py",)
+WIRE = ("tests/wire/test_failover.py", "tests/wire/test_chat_completions.py")
+
+_EXECUTION = "dispatch_app/execution"
+_ATTEMPTS = f"{_EXECUTION}/attempts.py"
+_ONWARD = f"{_EXECUTION}/onward.py"
+_BREAKER = f"{_EXECUTION}/breaker.py"
+_STRATEGIES = f"{_EXECUTION}/strategies"
+_ROUTING = "policies_app/routing"
+_FUNCTIONS = "dispatch_app/ledger/functions.sql"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One planted fault: in `path`, `search` becomes `replace`. `tests` are those that ought to notice."""
+
+    name: str
+    path: str
+    search: str
+    replace: str
+    tests: tuple[str, ...]
+
+
+_ENVELOPE = (
+    Mutant(
+        name="a stream is retried after its first byte",
+        path=_ONWARD,
+        search="if self._attempts.delivered.has_begun and not self._can_continue(error):",
+        replace="if False:",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a continuation is made without leave",
+        path=_ONWARD,
+        search="return wants_it and not is_cut and self._attempts.delivered.text is not None",
+        replace="return not is_cut and self._attempts.delivered.text is not None",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="visited targets are asked again",
+        path=f"{_EXECUTION}/targets.py",
+        search="        self._waiting.remove(candidate)\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the bound on attempts is ignored",
+        path=f"{_EXECUTION}/envelope.py",
+        search="        self._attempts_left -= 1\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the deadline is ignored between attempts",
+        path=f"{_EXECUTION}/envelope.py",
+        search="return self._attempts_left <= 0 or self.remaining_s <= 0",
+        replace="return self._attempts_left <= 0",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the deadline is ignored within an attempt",
+        path="dispatch_app/providers/upstream.py",
+        search="self._expires_at = min(self._deadline_at, self._clock() + first_byte_s)",
+        replace="self._expires_at = self._clock() + first_byte_s",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="the deadline is ignored within a reply",
+        path="dispatch_app/providers/upstream.py",
+        search="self._expires_at = min(self._deadline_at, self._clock() + self._idle_s)",
+        replace="self._expires_at = self._clock() + self._idle_s",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="the bound on money is ignored",
+        path=f"{_EXECUTION}/envelope.py",
+        search="return self._nanos_left is None or bound_nanos <= self._nanos_left",
+        replace="return True",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the caller can lengthen the rule's deadline",
+        path="dispatch_app/gateway/admission.py",
+        search="else min(plan.deadline_ms, timeout_ms)",
+        replace="else timeout_ms",
+        tests=(*MATRIX, "-k", "failover and plain and alone"),
+    ),
+    Mutant(
+        name="what the vendor rejects goes on to the next model",
+        path=f"{_EXECUTION}/errors.py",
+        search="    fault = FaultClass.BAD_REQUEST\n    fails_over = False\n",
+        replace="    fault = FaultClass.BAD_REQUEST\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a prompt that is too long goes on without leave",
+        path=_ONWARD,
+        search="(by_leave and isinstance(error, ContextTooLongError))",
+        replace="isinstance(error, ContextTooLongError)",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="Retry-After is ignored by a retry",
+        path=_ONWARD,
+        search="wait_s = error.retry_after_s + jitter_s",
+        replace="wait_s = jitter_s",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a rate limit beyond the deadline is waited out",
+        path=_ONWARD,
+        search="return wait_s if wait_s < min(MOST_WAIT_S, self._attempts.envelope.remaining_s) else None",
+        replace="return wait_s",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="retries need no budget",
+        path=f"{_EXECUTION}/retry_budget.py",
+        search="        if not self.left(now=now):\n            self.refused += 1\n            return False\n",
+        replace="",
+        tests=(*EXECUTION, *STORM),
+    ),
+    Mutant(
+        name="the same target is retried without end",
+        path=_ONWARD,
+        search="        self._retried.add(candidate.model.name)\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a stream without choices is an answer",
+        path=_ATTEMPTS,
+        search="                    reception.end()\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+)
+
+_STREAMS = (
+    Mutant(
+        name="[DONE] after a truncation",
+        path="dispatch_app/providers/upstream.py",
+        search="    raise TruncatedError(wire_status=200)\n\n\nasync def _linger",
+        replace="\n\nasync def _linger",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="[DONE] behind the terminal error event",
+        path="dispatch_app/gateway/chat.py",
+        search="            return self._renderer.error(item)\n",
+        replace='            return self._renderer.error(item) + b"data: [DONE]\\n\\n"\n',
+        tests=("tests/wire/test_failover.py",),
+    ),
+    Mutant(
+        name="a stream ends before it is settled",
+        path=f"{_EXECUTION}/forwarding.py",
+        search="        if self._unfinished > 0:\n",
+        replace="        if True:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a cascade forwards what is not validated yet",
+        path=f"{_STRATEGIES}/cascade.py",
+        search="return Delivery.BUFFERED if candidate.validators else Delivery.DIRECT",
+        replace="return Delivery.DIRECT",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a client that hung up is served on",
+        path=_ATTEMPTS,
+        search="        sink.on_abandoned(lambda: self._cut(ClientGoneError(wire_status=200)))\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="an error event in a stream is an empty part",
+        path="dispatch_app/providers/openai_chat.py",
+        search='if chunk.error is not None or event.name == b"error":',
+        replace="if False:",
+        tests=PROVIDERS,
+    ),
+)
+
+_LEDGER = (
+    Mutant(
+        name="the attempt begins after the vendor was asked",
+        path=_ATTEMPTS,
+        search="            verdict = await self.ports.ledger.begin(",
+        replace=(
+            "            await self.ports.upstream.complete(_call(attempt, stream=False))\n"
+            "            verdict = await self.ports.ledger.begin("
+        ),
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the answer goes out before it is settled",
+        path=f"{_EXECUTION}/postings.py",
+        search="        are_settled = await asyncio.gather(*posting) if len(posting) > 1 else [await only for only in posting]\n",
+        replace=(
+            "        self._early = [asyncio.ensure_future(only) for only in posting]\n"
+            "        are_settled = [True for _ in posting]\n"
+        ),
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="an attempt that was refused is made all the same",
+        path=_ATTEMPTS,
+        search="        if verdict.verdict is not Verdict.ADMITTED:\n",
+        replace="        if verdict.verdict is Verdict.KILLED:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a kill switch is ignored by the executor",
+        path=_ATTEMPTS,
+        search="        if verdict.verdict is not Verdict.ADMITTED:\n",
+        replace="        if verdict.verdict is Verdict.OVER_BUDGET:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="nothing is reserved where the price is unknown",
+        path=f"{_ROUTING}/screening.py",
+        search="        if price is None:\n            return DroppedCandidate(model=model.name, reason=DropReason.NO_PRICE)\n",
+        replace="        if price is None:\n            price = model.prices[0]\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="the reservation leaves out the dearest bucket",
+        path=f"{_ROUTING}/money.py",
+        search="    return max(price.output_nanos, price.reasoning_nanos)\n",
+        replace="    return price.output_nanos\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="float money",
+        path=f"{_ROUTING}/money.py",
+        search="    return -(-nanos // TOKENS_PER_PRICE)\n",
+        replace="    return round(nanos / TOKENS_PER_PRICE)\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="losers are not charged",
+        path=f"{_EXECUTION}/settlement.py",
+        search="    if not error.is_billable:\n        return NOTHING\n",
+        replace="    if not error.is_billable or isinstance(error, StoppedError):\n        return NOTHING\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a vendor's silence costs nothing",
+        path=f"{_EXECUTION}/settlement.py",
+        search="    if usage is None or not _is_countable(usage):\n        return _charge_bound(candidate, facts)\n",
+        replace="    if usage is None or not _is_countable(usage):\n        return NOTHING\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="negative usage is believed",
+        path=f"{_EXECUTION}/settlement.py",
+        search="    return min(counts) >= 0 and max(counts) < 2**40\n",
+        replace="    return max(counts) < 2**40\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="usage above the bound is believed",
+        path=f"{_EXECUTION}/settlement.py",
+        search="    if cost > candidate.bound_nanos:\n        return _charge_bound(candidate, facts)\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="judges are not on the bill",
+        path=f"{_EXECUTION}/validation.py",
+        search="        self._attempts.post(answer)\n        return answer\n",
+        replace="        self._attempts.void(attempt)\n        return answer\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="no lock on balances before they are read",
+        path=_FUNCTIONS,
+        search="    PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;\n",
+        replace="",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="the sweep gives back in place of charging",
+        path=_FUNCTIONS,
+        search="'response_model', '', 'cost_nanos', lost.reserved_nanos, 'estimated', true,",
+        replace="'response_model', '', 'cost_nanos', 0, 'estimated', true,",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="settling twice posts twice",
+        path=_FUNCTIONS,
+        search="           AND attempt.id = item.attempt_id\n           AND attempt.state = 'open'\n",
+        replace="           AND attempt.id = item.attempt_id\n",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="the ledger ignores kill switches",
+        path=_FUNCTIONS,
+        search="        IF any_switch THEN\n",
+        replace="        IF false THEN\n",
+        tests=LEDGER,
+    ),
+)
+
+_STRATEGY = (
+    Mutant(
+        name="an escalation does not need a failed validator",
+        path=f"{_STRATEGIES}/cascade.py",
+        search="        if all(finding.passed for finding in findings):\n",
+        replace="        if not all(finding.passed for finding in findings):\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="any passed validator is enough",
+        path=f"{_STRATEGIES}/cascade.py",
+        search="        if all(finding.passed for finding in findings):\n",
+        replace="        if not findings or any(finding.passed for finding in findings):\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a validator's result is turned round",
+        path=f"{_EXECUTION}/checks.py",
+        search="            return finding(validator, passed=not problem, actual=problem)\n",
+        replace="            return finding(validator, passed=bool(problem), actual=problem)\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the last answer of a cascade is not marked",
+        path=f"{_STRATEGIES}/cascade.py",
+        search="        return Accepted(answer=rejected, validated=False)\n",
+        replace="        return Accepted(answer=rejected, validated=None)\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the last answer of a cascade counts as validated",
+        path=f"{_STRATEGIES}/cascade.py",
+        search="        return Accepted(answer=rejected, validated=False)\n",
+        replace="        return Accepted(answer=rejected, validated=True)\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a rule that wants an error gets the last answer",
+        path=f"{_STRATEGIES}/cascade.py",
+        search="    if attempts.order.plan.when_none_passes is WhenNonePasses.RETURN_LAST:\n",
+        replace="    if True:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="an unreadable judge gives full marks",
+        path=f"{_EXECUTION}/validation.py",
+        search="        score = judge.default if score is None else score\n",
+        replace="        score = 1.0 if score is None else score\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a judge's prose is read for a number",
+        path=f"{_EXECUTION}/judging.py",
+        search="    match = _NUMBER.fullmatch(said)\n",
+        replace="    match = _NUMBER.search(said)\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a judge sees the answers in the order of the steps",
+        path=f"{_EXECUTION}/judging.py",
+        search="    chance.shuffle(places)\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a hedge needs no budget",
+        path=f"{_STRATEGIES}/hedged.py",
+        search="            if await self._is_silent() and self._attempts.ports.hedges.spend():\n",
+        replace="            if await self._is_silent():\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="hedges do not wait",
+        path=f"{_STRATEGIES}/hedged.py",
+        search="{claimed, *self._running}, timeout=self._delay_s, return_when",
+        replace="{claimed, *self._running}, timeout=0, return_when",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the loser of a hedge runs on",
+        path=f"{_STRATEGIES}/hedged.py",
+        search="            self._attempts.supersede(attempt)\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the losers of a race run on",
+        path=f"{_STRATEGIES}/parallel.py",
+        search="            if winner is not None:\n                self._attempts.close()\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a race takes answers that are not valid",
+        path=f"{_STRATEGIES}/parallel.py",
+        search="        if all(finding.passed for finding in findings):\n",
+        replace="        if True:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a race decides before it is certain",
+        path=f"{_EXECUTION}/picking.py",
+        search="    return None if is_beatable else best\n",
+        replace="    return best\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="in a race the cheapest confidence wins",
+        path=f"{_EXECUTION}/picking.py",
+        search="    best = max(entrants, key=lambda entrant: (entrant.confidence or 0.0, -entrant.place))\n",
+        replace="    best = min(entrants, key=lambda entrant: (entrant.confidence or 0.0, -entrant.place))\n",
+        tests=EXECUTION,
+    ),
+)
+
+_HEALTH = (
+    Mutant(
+        name="a breaker never opens",
+        path=_BREAKER,
+        search="        elif _are_bad(self._local, now) or _are_bad(self._upstream, now):\n",
+        replace="        elif False:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a breaker never closes",
+        path=_BREAKER,
+        search="        if effect is Effect.ANSWERED:\n            self._heal(now)\n            return\n",
+        replace="        if effect is Effect.ANSWERED:\n            return\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a half-open target takes all traffic",
+        path=_BREAKER,
+        search="        return state is HealthState.HEALTHY\n",
+        replace="        return state in {HealthState.HEALTHY, HealthState.HALF_OPEN}\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="what callers did wrong counts against the vendor",
+        path=_BREAKER,
+        search="    FaultClass.BAD_REQUEST: Effect.NOTHING,\n",
+        replace="    FaultClass.BAD_REQUEST: Effect.FAILED,\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="losers count against the vendor",
+        path=_BREAKER,
+        search="    FaultClass.SUPERSEDED: Effect.NOTHING,\n",
+        replace="    FaultClass.SUPERSEDED: Effect.FAILED,\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="Retry-After is ignored by the cooldown",
+        path=_BREAKER,
+        search="self._wait(retry_after_s or self._guessed_cooldown_s(), ",
+        replace="self._wait(self._guessed_cooldown_s(), ",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a refused credential does not open the breaker",
+        path=_BREAKER,
+        search="            self._refuse_credential(started_at=started_at, now=now)\n",
+        replace="            pass\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="ejections do not grow",
+        path=_BREAKER,
+        search="min(base_s * self._ejections, MOST_EJECTION_S)",
+        replace="min(base_s, MOST_EJECTION_S)",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="executors do not ask whether a target is ejected",
+        path=f"{_EXECUTION}/targets.py",
+        search="            if self._health.admits(candidate):\n",
+        replace="            if True:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="if all targets are ejected nobody is asked",
+        path=f"{_EXECUTION}/targets.py",
+        search="        if not fitting or self._had_last_resort:\n",
+        replace="        if True:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="if all targets are ejected the worst is asked",
+        path=f"{_EXECUTION}/targets.py",
+        search="min(fitting, key=self._health.badness)",
+        replace="max(fitting, key=self._health.badness)",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="if all targets are ejected the decision refuses",
+        path=f"{_ROUTING}/screening.py",
+        search="        ejected = [candidate for candidate in fitting if candidate is not spared]\n",
+        replace="        ejected = list(fitting)\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a half-open target is probed without an alternative",
+        path=f"{_ROUTING}/screening.py",
+        search="    if not well:\n",
+        replace="    if not any(not _is_ejected(targets.get(each.model.name)) for each in fitting):\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="ejected targets stay in the plan",
+        path=f"{_ROUTING}/screening.py",
+        search="    if situation.fleet.targets and fitting:\n",
+        replace="    if False:\n",
+        tests=ROUTING,
+    ),
+)
+
+_DECISION = (
+    Mutant(
+        name="the last rule that matches is taken",
+        path=f"{_ROUTING}/choose.py",
+        search="    for place in document.index.matches(facts, situation, now):\n",
+        replace="    for place in reversed([*document.index.matches(facts, situation, now)]):\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a rule's second condition is not tried",
+        path=f"{_ROUTING}/index.py",
+        search="            for tried in self.tried[place]:\n",
+        replace="            for tried in self.tried[place][:1]:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="the tier cap is ignored",
+        path=f"{_ROUTING}/screening.py",
+        search="        if self.cap is not None and model.tier.rank > self.cap.downgrade_to_tier.rank:\n",
+        replace="        if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="the mildest of several caps counts",
+        path=f"{_ROUTING}/screening.py",
+        search="    return min(capping, key=lambda budget: budget.downgrade_to_tier.rank) if capping else None\n",
+        replace="    return max(capping, key=lambda budget: budget.downgrade_to_tier.rank) if capping else None\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a killed model is a candidate",
+        path=f"{_ROUTING}/screening.py",
+        search="        if model.name in killed.models:\n",
+        replace="        if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a killed provider is a candidate",
+        path=f"{_ROUTING}/screening.py",
+        search="        if model.provider in killed.providers:\n",
+        replace="        if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a killed tenant is served",
+        path=f"{_ROUTING}/choose.py",
+        search="    if facts.tenant in killed.tenants:\n",
+        replace="    if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a killed rule is taken",
+        path=f"{_ROUTING}/choose.py",
+        search="        if not killed or (document.name, rule.name) not in killed:\n",
+        replace="        if True:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="capabilities are not looked at",
+        path=f"{_ROUTING}/screening.py",
+        search="    if not needs <= model.capabilities:\n",
+        replace="    if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a sticky share is drawn anew each time",
+        path=f"{_ROUTING}/conditions/occasion.py",
+        search='            case StickyBy.END_USER if facts.end_user is not None:\n                return f"{facts.tenant}\\0{facts.end_user}"\n',
+        replace="            case StickyBy.END_USER if facts.end_user is not None:\n                return str(facts.draw)\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="end users of two tenants share a draw",
+        path=f"{_ROUTING}/conditions/occasion.py",
+        search='                return f"{facts.tenant}\\0{facts.end_user}"\n',
+        replace="                return facts.end_user\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="hysteresis is ignored",
+        path=f"{_ROUTING}/latency.py",
+        search="    return held and 100 * value_ms >= signal.above_ms * (100 - signal.hysteresis_pct)\n",
+        replace="    return False\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a latency of two calls counts",
+        path=f"{_ROUTING}/latency.py",
+        search="    if reading is None or reading.samples < signal.least_samples:\n",
+        replace="    if reading is None:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="cold starts are ignored",
+        path=f"{_ROUTING}/latency.py",
+        search="    return reading.value_ms + cold_penalty_ms\n",
+        replace="    return reading.value_ms\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a hedge does not wait for the learned p95",
+        path=f"{_ROUTING}/choose.py",
+        search="    return max(route.hedge_delay_ms or 0, reading.value_ms) + first.cold_penalty_ms\n",
+        replace="    return (route.hedge_delay_ms or 0) + first.cold_penalty_ms\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a window past midnight belongs to the day on which it ends",
+        path=f"{_ROUTING}/conditions/occasion.py",
+        search="        began_on = day if clock >= self.since else day - 1\n",
+        replace="        began_on = day\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="an expired kill switch still stops",
+        path="dispatch_app/snapshot/situation.py",
+        search="    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]\n",
+        replace="    active = list(switches)\n",
+        tests=SITUATION,
+    ),
+)
+
+_WIRE = (
+    Mutant(
+        name="redirects are followed",
+        path="dispatch_app/providers/upstream.py",
+        search="                if wire_status != 200:\n",
+        replace="                if wire_status >= 400:\n",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="any media type is taken for a reply",
+        path="dispatch_app/providers/upstream.py",
+        search="    if media_type != expected or",
+        replace="    if",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="a reply may be of any size",
+        path="dispatch_app/providers/upstream.py",
+        search="        if size > limit:\n",
+        replace="        if False:\n",
+        tests=(*PROVIDERS, *MATRIX),
+    ),
+    Mutant(
+        name="an event may be of any size",
+        path="dispatch_app/providers/sse.py",
+        search="        if self._size + size > self._max_event_bytes:\n",
+        replace="        if False:\n",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="a connection that broke off counts as one that never was",
+        path="dispatch_app/providers/transport.py",
+        search="    return TruncatedError(wire_status=wire_status)\n",
+        replace="    return UnreachableError()\n",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="every certificate is trusted",
+        path="dispatch_app/providers/transport.py",
+        search="        ssl=tls,\n",
+        replace="        ssl=False,\n",
+        tests=(*MATRIX, "-k", "failover and plain and alone"),
+    ),
+    Mutant(
+        name="private addresses are dialled for any provider",
+        path="dispatch_app/providers/transport.py",
+        search="        pool = self._private if allow_private_network else self._public\n",
+        replace="        pool = self._private\n",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="a refused credential of ours is told as the client's",
+        path=f"{_EXECUTION}/errors.py",
+        search="    fault = FaultClass.CREDENTIAL_REFUSED\n    client_code",
+        replace="    fault = FaultClass.CREDENTIAL_REFUSED\n    client_status = 401\n    client_code",
+        tests=(*EXECUTION, "tests/wire/test_failover.py"),
+    ),
+    Mutant(
+        name="a cancelled dispatch leaves its connection open",
+        path="dispatch_app/providers/upstream.py",
+        search="                await response.stream.aclose()  # type: ignore[union-attr] # the transport's streams are asynchronous\n",
+        replace="                pass\n",
+        tests=("tests/faults/test_cancellations.py",),
+    ),
+)
+
+MUTANTS = (*_ENVELOPE, *_STREAMS, *_LEDGER, *_STRATEGY, *_HEALTH, *_DECISION, *_WIRE)
