@@ -4,8 +4,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from policies_app.routing.codes import Strategy
+from policies_app.routing.codes import Pick, Strategy, WhenNonePasses
+from policies_app.routing.compilation import validates
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
+from policies_app.routing.money import usd
+
+_NONE_PASSES = {WhenNonePasses.RETURN_LAST: "the last answer is given", WhenNonePasses.FAIL: "it fails"}
+_PICKS = {
+    Pick.FIRST_VALID: "the first valid answer",
+    Pick.HIGHEST_CONFIDENCE: "the answer of the highest confidence",
+    Pick.LONGEST_AGREEING: "the longest of the answers that agree most",
+    Pick.WEIGHTED: "the answer of the greatest weight",
+    Pick.JUDGE: "what the judge prefers",
+}
+_LEAVES = (
+    ("fall_back_on_long_context", "goes on to the next step when the prompt is too long for a model"),
+    ("continue_broken_streams", "has the next step carry on a stream that broke off"),
+)
 
 
 class ChangeKind(StrEnum):
@@ -35,7 +50,7 @@ def diff_documents(old: PolicyDocument | None, new: PolicyDocument) -> tuple[Doc
     changes = [*_baseline_changes(old, new)]
     for rule in new.rules:
         if rule.name in old_rules:
-            changes += _rule_changes(old_rules[rule.name], rule)
+            changes += _rule_changes(old_rules[rule.name], rule) or _hidden_change(old_rules[rule.name], rule)
         else:
             changes.append(_change(ChangeKind.ADDED, rule, f"added: {_rule_in_words(rule)}"))
     changes += [
@@ -53,14 +68,23 @@ def _baseline_changes(old: PolicyDocument | None, new: PolicyDocument) -> Iterat
         yield DocumentChange(kind=ChangeKind.CHANGED, rule=None, text=text)
 
 
-def _rule_changes(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentChange]:
+def _rule_changes(old: RuleDocument, new: RuleDocument) -> list[DocumentChange]:
+    return [*_changes_of_rule(old, new)]
+
+
+def _hidden_change(old: RuleDocument, new: RuleDocument) -> list[DocumentChange]:
+    """What differs without a word for it: operands that the rule's strategy never looks at."""
+    text = "changed in what its strategy does not look at."
+    return [] if old == new else [_change(ChangeKind.CHANGED, new, text)]
+
+
+def _changes_of_rule(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentChange]:
     before, after = conditions_in_words(old), conditions_in_words(new)
     if before != after:
         yield _change(ChangeKind.CHANGED, new, f"taken {after}; was {before}.")
-    if old.route.strategy is not new.route.strategy or old.route.steps != new.route.steps:
-        yield _change(
-            ChangeKind.CHANGED, new, f"{route_in_words(new.route)}; was {route_in_words(old.route)}."
-        )
+    before, after = route_in_words(old.route), route_in_words(new.route)
+    if before != after:
+        yield _change(ChangeKind.CHANGED, new, f"{after}; was {before}.")
     if old.route.deadline_ms != new.route.deadline_ms:
         yield _change(
             ChangeKind.CHANGED,
@@ -73,6 +97,13 @@ def _rule_changes(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentChan
             new,
             f"at most {new.route.max_attempts} upstream calls; was {old.route.max_attempts}.",
         )
+    if old.route.max_cost_nanos != new.route.max_cost_nanos:
+        before, after = _money(old.route.max_cost_nanos), _money(new.route.max_cost_nanos)
+        yield _change(ChangeKind.CHANGED, new, f"may cost {after}; was {before}.")
+    for field, words in _LEAVES:
+        before, after = getattr(old.route, field), getattr(new.route, field)
+        if before != after:
+            yield _change(ChangeKind.CHANGED, new, f"{'now' if after else 'no longer'} {words}.")
     if old.route.allow_dearer_fallback != new.route.allow_dearer_fallback:
         allowed = "may" if new.route.allow_dearer_fallback else "may no longer"
         yield _change(ChangeKind.CHANGED, new, f"{allowed} fall back to a dearer model.")
@@ -108,19 +139,52 @@ def conditions_in_words(rule: RuleDocument) -> str:
 
 def route_in_words(route: RouteDocument) -> str:
     """What is called in which order, as the rest of a sentence."""
-    steps = [_step_in_words(step) for step in route.steps] or ["no model"]
-    if route.strategy is Strategy.SINGLE:
-        return f"call {steps[0]}"
-    return f"{route.strategy.replace('_', ' ')} over {', then '.join(steps)}"
+    steps = [_step_in_words(step, route) for step in route.steps] or ["no model"]
+    match route.strategy:
+        case Strategy.SINGLE:
+            return f"call {steps[0]}"
+        case Strategy.FAILOVER:
+            return f"failover over {', then '.join(steps)}"
+        case Strategy.CASCADE:
+            return f"cascade over {', then '.join(steps)}; if none passes, {_NONE_PASSES[route.when_none_passes]}"
+        case Strategy.PARALLEL:
+            return f"{', '.join(steps)} at once; {_pick_in_words(route)}"
+        case Strategy.HEDGED:
+            return f"hedged over {', then '.join(steps)}; {_hedge_in_words(route)}"
 
 
-def _step_in_words(step: StepDocument) -> str:
-    limits = []
+def _pick_in_words(route: RouteDocument) -> str:
+    words = (
+        f"judge {route.judge} picks"
+        if route.pick is Pick.JUDGE and route.judge
+        else f"{_PICKS[route.pick]} is given"
+    )
+    if route.patience_ms is not None:
+        words += f", the others are waited for {_seconds(route.patience_ms)}"
+    return words
+
+
+def _hedge_in_words(route: RouteDocument) -> str:
+    learned = "the first one's learned p95"
+    least = "" if route.hedge_delay_ms is None else f", {_seconds(route.hedge_delay_ms)} at least"
+    return f"the second is asked after {learned}{least}"
+
+
+def _step_in_words(step: StepDocument, route: RouteDocument) -> str:
+    notes = []
     if step.timeout_ms is not None:
-        limits.append(f"{_seconds(step.timeout_ms)} at most")
+        notes.append(f"{_seconds(step.timeout_ms)} at most")
     if step.max_output_tokens is not None:
-        limits.append(f"{step.max_output_tokens} output tokens at most")
-    return f"{step.model} ({', '.join(limits)})" if limits else step.model
+        notes.append(f"{step.max_output_tokens} output tokens at most")
+    if route.strategy is Strategy.PARALLEL and route.pick is Pick.WEIGHTED:
+        notes.append(f"weight {step.weight}")
+    if validates(route):
+        notes += [validator.expected() for validator in step.validators]
+    return f"{step.model} ({', '.join(notes)})" if notes else step.model
+
+
+def _money(nanos: int | None) -> str:
+    return "as much as its budgets allow" if nanos is None else f"{usd(nanos)} USD at most"
 
 
 def _seconds(duration_ms: int) -> str:

@@ -1,9 +1,14 @@
 from dataclasses import replace
 
-from policies_app.routing.codes import Strategy
+import pytest
+from hypothesis import given, settings
+
+from policies_app.routing.codes import LogprobMeasure, Pick, Strategy
 from policies_app.routing.conditions import TaskIs
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
+from policies_app.routing.validators import JudgeReference, LogprobAtLeast, NotRefused
 from policies_app.services.document_diff import ChangeKind, diff_documents
+from tests.policies_app.routing.strategies import documents
 
 
 def route(*models: str, **fields: object) -> RouteDocument:
@@ -82,3 +87,59 @@ def test_another_baseline_is_named():
     assert changes(replace(DOCUMENT, baseline_model=None)) == [
         "Savings are measured against nothing, no longer frontier."
     ]
+
+
+SURE = LogprobAtLeast(measure=LogprobMeasure.MEAN, at_least=0.8)
+CHECKED = (StepDocument(model="small", validators=(SURE, NotRefused())), StepDocument(model="mid", weight=3))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            route(strategy=Strategy.CASCADE, steps=CHECKED),
+            (
+                "cascade over small (confidence by token probability (mean) is at least 0.8, the answer is no refusal), "
+                "then mid; if none passes, the last answer is given"
+            ),
+        ),
+        (
+            route(strategy=Strategy.PARALLEL, steps=CHECKED[1:], pick=Pick.WEIGHTED, patience_ms=500),
+            "mid (weight 3) at once; the answer of the greatest weight is given, the others are waited for 0.5 s",
+        ),
+        (
+            route(
+                "small",
+                "mid",
+                strategy=Strategy.PARALLEL,
+                pick=Pick.JUDGE,
+                judge=JudgeReference(name="kind", version=2),
+            ),
+            "small, mid at once; judge kind v2 picks",
+        ),
+        (
+            route("small", "mid", strategy=Strategy.HEDGED, hedge_delay_ms=400),
+            "hedged over small, then mid; the second is asked after the first one's learned p95, 0.4 s at least",
+        ),
+    ],
+    ids=lambda value: value.strategy if isinstance(value, RouteDocument) else "",
+)
+def test_every_strategy_is_told_with_what_it_goes_by(changed, words):
+    (change,) = changes(replace(DOCUMENT, rules=(replace(CODE, route=changed), DEFAULT)))
+
+    assert change == f"Rule code: {words}; was failover over frontier, then mid."
+
+
+def test_the_bound_on_money_and_the_leaves_are_named():
+    changed = route("frontier", "mid", max_cost_nanos=50_000_000, continue_broken_streams=True)
+
+    assert changes(replace(DOCUMENT, rules=(replace(CODE, route=changed), DEFAULT))) == [
+        "Rule code: may cost 0.05 USD at most; was as much as its budgets allow.",
+        "Rule code: now has the next step carry on a stream that broke off.",
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(old=documents(), new=documents())
+def test_documents_that_differ_always_have_a_difference_in_words(old, new):
+    assert bool(diff_documents(old, new)) is (old != new)
