@@ -30,7 +30,14 @@ FIELDS_OF_STRATEGY: Mapping[str, tuple[str, ...]] = {
     Strategy.SINGLE: (),
     Strategy.FAILOVER: ("allow_dearer_fallback",),
     Strategy.CASCADE: ("when_none_passes", "allow_dearer_fallback", "validators"),
-    Strategy.PARALLEL: ("pick", "judge", "patience_ms", "allow_dearer_fallback", "validators"),
+    Strategy.PARALLEL: (
+        "when_none_passes",
+        "pick",
+        "judge",
+        "patience_ms",
+        "allow_dearer_fallback",
+        "validators",
+    ),
     Strategy.HEDGED: ("hedge_delay_ms", "allow_dearer_fallback"),
 }
 FIELDS_OF_PICK: Mapping[str, tuple[str, ...]] = {

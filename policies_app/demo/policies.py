@@ -12,14 +12,23 @@ from policies_app.services.publishing import publish_policy
 
 FOLDER = Path(__file__).parent
 ADDED_LATER = "budget-pressure"
+PLAIN_POLICIES = {
+    "support-bot": "Short answers to customers; a better model for those on the gold plan.",
+    "thrifty": "The smallest model that is sure of its answer: a cascade.",
+    "best-answer": "Two models at once, and the answer that is surer of itself: parallel.",
+    "quick": "A second model is asked where the first is slow to begin: hedged.",
+}
+"""Policies that are published once, as their files say, with what each is for."""
 
 
 def seed_policies() -> None:
     """Create and publish the policies that are missing; those that exist are left as their editors left them."""
     if not Policy.objects.filter(name="auto").exists():
         _seed_auto()
-    if not Policy.objects.filter(name="support-bot").exists():
-        _seed_support_bot()
+    for name, description in PLAIN_POLICIES.items():
+        if not Policy.objects.filter(name=name).exists():
+            policy = Policy.objects.create(name=name, description=description)
+            _publish(policy, _read(name), "First version.")
 
 
 def _seed_auto() -> None:
@@ -29,14 +38,6 @@ def _seed_auto() -> None:
     policy = Policy.objects.create(name="auto", description="A fitting model for anything, by task and size.")
     _publish(policy, first, "Small models for support, the frontier for code and reasoning.")
     _publish(policy, document, "Smaller models once 80 % of the tenant's budget is used.")
-
-
-def _seed_support_bot() -> None:
-    policy = Policy.objects.create(
-        name="support-bot",
-        description="Short answers to customers; a better model for those on the gold plan.",
-    )
-    _publish(policy, _read("support-bot"), "First version.")
 
 
 def _publish(policy: Policy, document: PolicyDocument, note: str) -> None:

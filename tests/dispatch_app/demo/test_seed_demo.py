@@ -129,7 +129,7 @@ def test_the_policies_are_live_and_their_drafts_say_the_same(seed):
 
     snapshot = load_snapshot()
 
-    assert set(snapshot.policies) == {"auto", "support-bot"}
+    assert set(snapshot.policies) == {"auto", "support-bot", "thrifty", "best-answer", "quick"}
     for policy in Policy.objects.all():
         assert live_document(policy) == draft_document(policy)
     assert snapshot.policies["auto"].compiled.version == 2
