@@ -1,10 +1,11 @@
 """Hedged: a second target is asked when the first one is silent for longer than it hardly ever is."""
 
 import asyncio
+from contextlib import suppress
 
 from dispatch_app.execution.attempt import Answer, RunningAttempt
 from dispatch_app.execution.attempts import Attempts, Delivery, can_stream
-from dispatch_app.execution.errors import UpstreamError
+from dispatch_app.execution.errors import DispatchError, UpstreamError
 from dispatch_app.execution.onward import Onward
 from dispatch_app.execution.strategies.accepted import Accepted
 from dispatch_app.execution.strategies.failover import failover, first_answer
@@ -69,10 +70,12 @@ class _Race:
         return False
 
     async def _start_second(self) -> None:
+        """Begin one more candidate. Without a ledger there is none, and the first one runs on."""
         attempts = self._attempts
-        while attempts.may_go_on and (candidate := attempts.targets.take()) is not None:
-            if await self._enter(candidate, role=AttemptRole.HEDGE):
-                return
+        with suppress(DispatchError):
+            while attempts.may_go_on and (candidate := attempts.targets.take()) is not None:
+                if await self._enter(candidate, role=AttemptRole.HEDGE):
+                    return
 
     async def _enter(self, candidate: Candidate, *, role: AttemptRole) -> bool:
         attempt = await self._attempts.begin(candidate, role=role)

@@ -133,3 +133,12 @@ async def test_a_client_that_hangs_up_stops_both() -> None:
     assert case.ledger.outcome.status is DispatchStatus.CLIENT_DISCONNECTED
     assert sorted(case.fleet.stopped) == ["a", "b"]
     assert case.ledger.reserved_nanos == 0
+
+
+async def test_a_ledger_that_is_lost_when_the_hedge_is_due_leaves_the_first_target_alone() -> None:
+    case = hedged(Act(text="one", delay_s=0.1), Act(text="two"))
+    asyncio.get_running_loop().call_later(0.02, lambda: setattr(case.ledger, "is_away", True))
+
+    assert await case.text() == "one"
+    assert case.fleet.asked == ["a"]
+    assert case.ledger.outcome.status is DispatchStatus.SUCCEEDED
