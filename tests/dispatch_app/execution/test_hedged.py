@@ -61,8 +61,8 @@ async def test_the_first_byte_wins_also_if_it_is_the_first_targets(is_streamed: 
 
 async def test_nothing_of_the_loser_reaches_the_client() -> None:
     case = hedged(
-        Act(text="one one one", delay_s=0.05, pieces=4, pause_s=0.01),
-        Act(text="two two two", delay_s=0.005, pieces=4, pause_s=0.02),
+        Act(text="one one one", delay_s=0.15, pieces=4, pause_s=0.01),
+        Act(text="two two two", delay_s=0.02, pieces=4, pause_s=0.05),
     )
 
     assert await case.streamed_text() == "two two two"
