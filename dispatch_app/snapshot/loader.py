@@ -22,7 +22,6 @@ from policies_app.models import (
     ApiKey,
     Budget,
     Credential,
-    JudgeVersion,
     KillSwitch,
     Policy,
     PolicyVersion,
@@ -33,13 +32,12 @@ from policies_app.models import (
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
 from policies_app.routing.compilation import compile_policy
 from policies_app.routing.document import DocumentError, PolicyDocument, load
-from policies_app.routing.operands import OperandError
-from policies_app.routing.types import Catalogue, Judge, Judges
+from policies_app.routing.types import Catalogue, Judges
 from policies_app.sealing import UnsealError
 from policies_app.services.catalogue import read_catalogue
 from policies_app.services.credentials import open_secret
 from policies_app.services.drafts import draft_document, policies_with_drafts, read_draft_fingerprints
-from policies_app.services.operand_rows import scale_of
+from policies_app.services.judges import read_judges
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ class SnapshotLoader:
             connection.close()
 
     def _read(self, epoch: int) -> Snapshot:
-        catalogue, judges = read_catalogue(), dict(_judges())
+        catalogue, judges = read_catalogue(), read_judges()
         policies = list(Policy.objects.only("name", "description", "tenant", "enabled", "live_version"))
         self._read_new_versions(policies)
         self._read_edited_drafts()
@@ -180,33 +178,6 @@ def _served(
         description=policy.description,
         tenant_id=policy.tenant_id,
         compiled=compile_policy(document=document, version=version, catalogue=catalogue, judges=judges),
-    )
-
-
-def _judges() -> Iterator[tuple[tuple[str, int], Judge]]:
-    """Every version of every judge. One whose scale cannot be read is left out, and so asked by no plan."""
-    for row in JudgeVersion.objects.select_related("judge", "model"):
-        try:
-            yield (row.judge.name, row.number), _judge(row)
-        except OperandError:
-            logger.exception(
-                "Version %d of judge %s cannot be read; it is not served.", row.number, row.judge
-            )
-
-
-def _judge(row: JudgeVersion) -> Judge:
-    return Judge(
-        name=row.judge.name,
-        version=row.number,
-        model=row.model.name,
-        instructions=row.instructions,
-        rubric=row.rubric,
-        lowest=row.lowest,
-        highest=row.highest,
-        verdicts=scale_of(row),
-        default=row.default,
-        timeout_ms=row.timeout_ms,
-        max_output_tokens=row.max_output_tokens,
     )
 
 

@@ -1,196 +1,63 @@
-"""What is wrong with a policy before it is published, and what each of its routes can cost at worst."""
+"""What is wrong with a policy before it is published: with the policy as a whole, and with each rule as it stands in it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 
-from policies_app.routing.codes import Capability, FindingCode, Severity, Strategy
-from policies_app.routing.compilation import reachable_steps
-from policies_app.routing.conditions import NeedsAll
-from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
-from policies_app.routing.money import dearest_input_nanos, dearest_nanos, dearest_output_nanos
-from policies_app.routing.types import Catalogue, CatalogueModel, Price
+from policies_app.routing.codes import FindingCode, Severity, StickyBy
+from policies_app.routing.compilation import DIRECT_POLICY, NO_JUDGES
+from policies_app.routing.conditions import Condition, HealthDegraded, LatencyAbove, QualityAtLeast, ShareOf
+from policies_app.routing.document import PolicyDocument, RuleDocument
+from policies_app.routing.findings import Finding, error, warning
+from policies_app.routing.route_checks import check_route
+from policies_app.routing.types import Catalogue, Judges
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that `verify` found. `rule` is None when it concerns the policy as a whole."""
+def verify(
+    *, document: PolicyDocument, catalogue: Catalogue, now: datetime, judges: Judges = NO_JUDGES
+) -> tuple[Finding, ...]:
+    """Everything wrong with `document` as of `now`; errors, which forbid publishing, come first.
 
-    severity: Severity
-    code: FindingCode
-    rule: str | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteWorstCase:
-    """What one dispatch of a rule can take at most: upstream calls, time, and money for each choice asked for.
-
-    The money supposes that every call fills the context window of the dearest model, at the prices of the moment.
+    Fallbacks that are dearer than the first step need the rule's leave. The later steps of a cascade, and the racers of
+    *parallel*, are no fallbacks: dearer ones are what these strategies are for.
     """
-
-    rule: str
-    attempts: int
-    duration_ms: int
-    cost_nanos: int
-
-
-def verify(*, document: PolicyDocument, catalogue: Catalogue, now: datetime) -> tuple[Finding, ...]:
-    """Everything wrong with `document` against the catalogue as of `now`; errors, which forbid publishing, come first."""
-    findings = [*_structure(document), *_baseline(document, catalogue), *_coverage(document)]
+    findings = [*_structure(document), *_names(document, catalogue), *_coverage(document), *_shares(document)]
     for rule in document.rules:
-        findings += _route(rule)
-        findings += _models(rule, catalogue, now)
-        findings += _capabilities(rule, catalogue)
-        findings += _fallback_prices(rule, catalogue, now)
+        findings += check_route(rule=rule, catalogue=catalogue, judges=judges, now=now)
+        findings += _named_in_conditions(rule, catalogue)
         findings += _contradictions(rule)
     return tuple(sorted(findings, key=lambda finding: finding.severity is Severity.WARNING))
-
-
-def worst_case(*, rule: RuleDocument, catalogue: Catalogue, now: datetime) -> RouteWorstCase:
-    """The bounds of one rule's route. Steps that cannot be called, for want of a model or a price, cost nothing."""
-    costs = [_full_context_nanos(step, catalogue, now) for step in reachable_steps(rule.route)]
-    attempts = rule.route.max_attempts if costs else 0
-    return RouteWorstCase(
-        rule=rule.name,
-        attempts=attempts,
-        duration_ms=rule.route.deadline_ms,
-        cost_nanos=attempts * max(costs, default=0),
-    )
-
-
-def _full_context_nanos(step: StepDocument, catalogue: Catalogue, now: datetime) -> int:
-    """The most that one call of `step` can cost: the context full, with as much output as is dearest."""
-    model = catalogue.get(step.model)
-    price = None if model is None else model.price_at(now)
-    if model is None or price is None:
-        return 0
-    most_output = min(model.max_output_tokens, step.max_output_tokens or model.max_output_tokens)
-    output_is_dearer = dearest_output_nanos(price) > dearest_input_nanos(price)
-    output_tokens = most_output if output_is_dearer else 0
-    return dearest_nanos(
-        price=price, input_tokens=model.context_window_tokens - output_tokens, output_tokens=output_tokens
-    )
 
 
 def _structure(document: PolicyDocument) -> Iterator[Finding]:
     for name, count in Counter(rule.name for rule in document.rules).items():
         if count > 1:
-            yield _error(FindingCode.DUPLICATE_RULE, name, f"The name “{name}” stands on {count} rules.")
+            yield error(FindingCode.DUPLICATE_RULE, name, f"The name “{name}” stands on {count} rules.")
     defaults = [rule for rule in document.rules if rule.is_default]
     if not defaults:
-        yield _error(
+        yield error(
             FindingCode.NO_DEFAULT, None, "The policy has no default rule: some requests would go nowhere."
         )
     for rule in defaults:
         if rule is not document.rules[-1]:
-            yield _error(
+            yield error(
                 FindingCode.DEFAULT_NOT_LAST, rule.name, f"The default rule “{rule.name}” is not the last."
             )
         if rule.conditions:
             message = (
                 f"The default rule “{rule.name}” has conditions: it must take whatever no other rule took."
             )
-            yield _error(FindingCode.CONDITIONAL_DEFAULT, rule.name, message)
+            yield error(FindingCode.CONDITIONAL_DEFAULT, rule.name, message)
 
 
-def _baseline(document: PolicyDocument, catalogue: Catalogue) -> Iterator[Finding]:
+def _names(document: PolicyDocument, catalogue: Catalogue) -> Iterator[Finding]:
+    if document.name == DIRECT_POLICY:
+        message = f"The name “{DIRECT_POLICY}” is reserved for callers that name a model instead of a policy."
+        yield error(FindingCode.RESERVED_NAME, None, message)
     name = document.baseline_model
     if name is not None and name not in catalogue:
-        yield _error(FindingCode.UNKNOWN_BASELINE, None, f"The baseline “{name}” is not in the catalogue.")
-
-
-def _route(rule: RuleDocument) -> Iterator[Finding]:
-    """The shape of the route, whatever its models are."""
-    steps, route = rule.route.steps, rule.route
-    if not steps:
-        yield _error(FindingCode.NO_STEPS, rule.name, f"Rule “{rule.name}” has no step.")
-    if route.strategy is Strategy.SINGLE and len(steps) > 1:
-        message = f"Rule “{rule.name}” has {len(steps)} steps; the strategy single takes exactly one."
-        yield _error(FindingCode.SEVERAL_STEPS, rule.name, message)
-        return
-    for model, count in Counter(step.model for step in steps).items():
-        if count > 1:
-            message = f"“{model}” stands {count} times in rule “{rule.name}”; only the first can be reached."
-            yield _warning(FindingCode.DUPLICATE_STEP, rule.name, message)
-    yield from _steps_past_the_last_attempt(rule.name, route)
-
-
-def _steps_past_the_last_attempt(rule: str, route: RouteDocument) -> Iterator[Finding]:
-    for step in reachable_steps(route)[route.max_attempts :]:
-        message = (
-            f"“{step.model}” in rule “{rule}” is reached only if an earlier step is left out: "
-            f"at most {route.max_attempts} upstream calls are made."
-        )
-        yield _warning(FindingCode.UNREACHABLE_STEP, rule, message)
-
-
-def _models(rule: RuleDocument, catalogue: Catalogue, now: datetime) -> Iterator[Finding]:
-    for name in dict.fromkeys(step.model for step in rule.route.steps):
-        model = catalogue.get(name)
-        if model is None:
-            message = f"Rule “{rule.name}” names “{name}”, which is not in the catalogue."
-            yield _error(FindingCode.UNKNOWN_MODEL, rule.name, message)
-            continue
-        if model.price_at(now) is None:
-            message = f"“{name}” in rule “{rule.name}” has no price yet, so it would never be called."
-            yield _error(FindingCode.NO_PRICE, rule.name, message)
-        if not model.enabled:
-            message = f"“{name}” in rule “{rule.name}” is switched off in the catalogue."
-            yield _warning(FindingCode.DISABLED_MODEL, rule.name, message)
-
-
-def _capabilities(rule: RuleDocument, catalogue: Catalogue) -> Iterator[Finding]:
-    """Steps that can take no request that the rule matches; an error when no step can."""
-    models = _known_models(rule, catalogue)
-    lacking = {model.name: gap for model in models if (gap := _needs(rule) - model.capabilities)}
-    is_hopeless = len(lacking) == len(models)
-    for name, gap in lacking.items():
-        message = (
-            f"Rule “{rule.name}” matches requests that need {', '.join(sorted(gap))}, which “{name}” lacks."
-        )
-        finding = _error if is_hopeless else _warning
-        yield finding(FindingCode.CAPABILITY_GAP, rule.name, message)
-
-
-def _needs(rule: RuleDocument) -> frozenset[Capability]:
-    """What every request that the rule matches needs."""
-    stated = (condition.members for condition in rule.conditions if isinstance(condition, NeedsAll))
-    return frozenset[Capability]().union(*stated)
-
-
-def _fallback_prices(rule: RuleDocument, catalogue: Catalogue, now: datetime) -> Iterator[Finding]:
-    if rule.route.allow_dearer_fallback:
-        return
-    priced = [(model, price) for model in _known_models(rule, catalogue) if (price := model.price_at(now))]
-    for model, price in priced[1:]:
-        primary, primary_price = priced[0]
-        if _can_cost_more(price, primary_price):
-            message = (
-                f"“{model.name}” can cost more than “{primary.name}”, the first step of rule “{rule.name}”. "
-                "Allow dearer fallbacks there, or choose a cheaper model."
-            )
-            yield _error(FindingCode.DEARER_FALLBACK, rule.name, message)
-
-
-def _can_cost_more(price: Price, other: Price) -> bool:
-    """Whether some request costs more at `price` than at `other`."""
-    dearer_input = dearest_input_nanos(price) > dearest_input_nanos(other)
-    return dearer_input or dearest_output_nanos(price) > dearest_output_nanos(other)
-
-
-def _known_models(rule: RuleDocument, catalogue: Catalogue) -> list[CatalogueModel]:
-    steps = reachable_steps(rule.route)
-    return [model for step in steps if (model := catalogue.get(step.model)) is not None]
-
-
-def _contradictions(rule: RuleDocument) -> Iterator[Finding]:
-    for one, other in combinations(rule.conditions, 2):
-        if one.contradicts(other):
-            message = f"Rule “{rule.name}” can never match: {one.expected()} and {other.expected()} exclude each other."
-            yield _warning(FindingCode.CONTRADICTION, rule.name, message)
+        yield error(FindingCode.UNKNOWN_BASELINE, None, f"The baseline “{name}” is not in the catalogue.")
 
 
 def _coverage(document: PolicyDocument) -> Iterator[Finding]:
@@ -201,10 +68,10 @@ def _coverage(document: PolicyDocument) -> Iterator[Finding]:
             continue
         if cover.conditions:
             message = f"Rule “{rule.name}” is never reached: rule “{cover.name}” matches all that it could."
-            yield _warning(FindingCode.DEAD_RULE, rule.name, message)
+            yield warning(FindingCode.DEAD_RULE, rule.name, message)
         else:
             message = f"Rule “{rule.name}” is never reached: rule “{cover.name}” before it has no conditions."
-            yield _warning(FindingCode.AFTER_UNCONDITIONAL, rule.name, message)
+            yield warning(FindingCode.AFTER_UNCONDITIONAL, rule.name, message)
 
 
 def _covers(earlier: RuleDocument, rule: RuleDocument) -> bool:
@@ -214,9 +81,48 @@ def _covers(earlier: RuleDocument, rule: RuleDocument) -> bool:
     )
 
 
-def _error(code: FindingCode, rule: str | None, message: str) -> Finding:
-    return Finding(severity=Severity.ERROR, code=code, rule=rule, message=message)
+def _shares(document: PolicyDocument) -> Iterator[Finding]:
+    """Shares of one name that seem to be meant to add up, which they do not: they are nested."""
+    stated: dict[tuple[str, StickyBy], dict[str, float]] = defaultdict(dict)
+    for rule in document.rules:
+        for condition in rule.conditions:
+            if isinstance(condition, ShareOf):
+                stated[condition.name, condition.sticky_by][rule.name] = condition.percent
+    for (name, _), percents in stated.items():
+        if sum(percents.values()) > 100:
+            message = (
+                f"The shares “{name}” of rules {', '.join(percents)} add up to {sum(percents.values()):g} %. Shares of one "
+                "name are nested: a later rule gets only what exceeds the largest before it. Give them different names, or "
+                "let each state where it ends."
+            )
+            yield warning(FindingCode.OVERLAPPING_SHARES, None, message)
 
 
-def _warning(code: FindingCode, rule: str | None, message: str) -> Finding:
-    return Finding(severity=Severity.WARNING, code=code, rule=rule, message=message)
+def _named_in_conditions(rule: RuleDocument, catalogue: Catalogue) -> Iterator[Finding]:
+    providers = {model.provider for model in catalogue.values()}
+    for condition in rule.conditions:
+        for name in _models_named(condition):
+            if name not in catalogue:
+                message = f"A condition of rule “{rule.name}” names “{name}”, which is not in the catalogue."
+                yield error(FindingCode.UNKNOWN_MODEL, rule.name, message)
+        for name in condition.providers if isinstance(condition, HealthDegraded) else ():
+            if name not in providers:
+                message = f"A condition of rule “{rule.name}” names the provider “{name}”, of which no model is in the catalogue."
+                yield warning(FindingCode.UNKNOWN_PROVIDER, rule.name, message)
+
+
+def _models_named(condition: Condition) -> tuple[str, ...]:
+    match condition:
+        case LatencyAbove() | QualityAtLeast():
+            return (condition.model,)
+        case HealthDegraded():
+            return condition.models
+        case _:
+            return ()
+
+
+def _contradictions(rule: RuleDocument) -> Iterator[Finding]:
+    for one, other in combinations(rule.conditions, 2):
+        if one.contradicts(other):
+            message = f"Rule “{rule.name}” can never match: {one.expected()} and {other.expected()} exclude each other."
+            yield warning(FindingCode.CONTRADICTION, rule.name, message)

@@ -1,12 +1,18 @@
 """Judges change by versions: what a policy was published with stays as it was."""
 
+import logging
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
 from policies_app.models import Judge, JudgeVersion
+from policies_app.routing import types as routing
+from policies_app.routing.operands import OperandError
 from policies_app.services.audit import record_creation
+from policies_app.services.operand_rows import scale_of
+
+logger = logging.getLogger(__name__)
 
 VERSION_FIELDS = (
     "model",
@@ -37,3 +43,32 @@ def add_judge_version(
     )
     record_creation(subject=version, author_name=author_name, reason=note)
     return version
+
+
+def read_judges() -> routing.Judges:
+    """Read every version of every judge. One whose scale cannot be read is left out, and so asked by no plan."""
+    judges: dict[tuple[str, int], routing.Judge] = {}
+    for row in JudgeVersion.objects.select_related("judge", "model"):
+        try:
+            judges[row.judge.name, row.number] = _judge(row)
+        except OperandError:
+            logger.exception(
+                "Version %d of judge %s cannot be read; it is not served.", row.number, row.judge
+            )
+    return judges
+
+
+def _judge(row: JudgeVersion) -> routing.Judge:
+    return routing.Judge(
+        name=row.judge.name,
+        version=row.number,
+        model=row.model.name,
+        instructions=row.instructions,
+        rubric=row.rubric,
+        lowest=row.lowest,
+        highest=row.highest,
+        verdicts=scale_of(row),
+        default=row.default,
+        timeout_ms=row.timeout_ms,
+        max_output_tokens=row.max_output_tokens,
+    )

@@ -16,12 +16,14 @@ from policies_app.routing.document import (
     dump,
     load,
 )
-from policies_app.routing.verify import Finding, verify
+from policies_app.routing.findings import Finding
+from policies_app.routing.verify import verify
 from policies_app.services.audit import record_action
 from policies_app.services.catalogue import read_catalogue
 from policies_app.services.document_diff import DocumentChange, diff_documents
 from policies_app.services.drafts import draft_document
 from policies_app.services.errors import ServiceError
+from policies_app.services.judges import read_judges
 
 __all__ = [
     "DocumentChange",
@@ -60,8 +62,8 @@ class VersionOfAnotherPolicyError(ServiceError):
 
 
 def find_problems(document: PolicyDocument) -> tuple[Finding, ...]:
-    """Return all that is wrong with `document` against the catalogue of now, errors first."""
-    return verify(document=document, catalogue=read_catalogue(), now=timezone.now())
+    """Return all that is wrong with `document` against the catalogue and the judges of now, errors first."""
+    return verify(document=document, catalogue=read_catalogue(), judges=read_judges(), now=timezone.now())
 
 
 def live_document(policy: Policy) -> PolicyDocument | None:

@@ -7,11 +7,14 @@ from django.utils import timezone
 from policies_app.models import Policy, PolicyVersion
 from policies_app.routing.codes import Severity
 from policies_app.routing.document import DocumentError, PolicyDocument, load
-from policies_app.routing.verify import Finding, RouteWorstCase, verify, worst_case
+from policies_app.routing.findings import Finding
+from policies_app.routing.verify import verify
+from policies_app.routing.worst_case import RouteWorstCase, worst_case
 from policies_app.services.catalogue import read_catalogue
 from policies_app.services.document_diff import DocumentChange, diff_documents
 from policies_app.services.drafts import draft_document
 from policies_app.services.errors import ServiceError
+from policies_app.services.judges import read_judges
 from policies_app.services.publishing import live_document
 
 
@@ -53,10 +56,12 @@ def review_version(version: PolicyVersion) -> Review:
 
 
 def _review(policy: Policy, document: PolicyDocument) -> Review:
-    catalogue, now = read_catalogue(), timezone.now()
+    catalogue, judges, now = read_catalogue(), read_judges(), timezone.now()
     return Review(
         document=document,
         changes=diff_documents(live_document(policy), document),
-        findings=verify(document=document, catalogue=catalogue, now=now),
-        worst_cases=tuple(worst_case(rule=rule, catalogue=catalogue, now=now) for rule in document.rules),
+        findings=verify(document=document, catalogue=catalogue, judges=judges, now=now),
+        worst_cases=tuple(
+            worst_case(rule=rule, catalogue=catalogue, judges=judges, now=now) for rule in document.rules
+        ),
     )

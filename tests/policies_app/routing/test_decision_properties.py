@@ -1,6 +1,7 @@
 """What holds for every policy, fleet, request and situation."""
 
 from dataclasses import replace
+from heapq import nlargest
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,8 @@ from policies_app.routing.explain import explain, explain_rule
 from policies_app.routing.money import cost_nanos
 from policies_app.routing.trace import failed_kinds
 from policies_app.routing.types import Catalogue, Decision, Facts, Situation, Usage
-from policies_app.routing.verify import verify, worst_case
+from policies_app.routing.verify import verify
+from policies_app.routing.worst_case import worst_case
 from tests.policies_app.routing.builders import NOW, a_budget
 from tests.policies_app.routing.strategies import catalogues, documents, facts, inserted_rules, situations
 
@@ -272,5 +274,11 @@ def test_no_plan_exceeds_the_worst_case_of_its_rule(
     rule = next(rule for rule in document.rules if rule.name == plan.rule)
     worst = worst_case(rule=rule, catalogue=fleet, now=NOW)
 
-    dearest = max(candidate.bound_nanos for candidate in plan.candidates)
-    assert plan.max_attempts * dearest <= worst.cost_nanos
+    calls = [candidate.bound_nanos for candidate in plan.candidates]
+    cost_nanos = sum(nlargest(plan.max_attempts, calls))
+    assert min(plan.max_attempts, len(calls)) <= worst.attempts <= plan.max_attempts
+    assert worst.duration_ms <= plan.deadline_ms
+    assert (
+        min(cost_nanos, cost_nanos if plan.max_cost_nanos is None else plan.max_cost_nanos)
+        <= worst.cost_nanos
+    )

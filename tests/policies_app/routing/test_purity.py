@@ -34,6 +34,7 @@ ALLOWED = {
     "enum",
     "functools",
     "hashlib",
+    "heapq",
     "itertools",
     "math",
     "operator",

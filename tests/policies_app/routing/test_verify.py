@@ -16,8 +16,10 @@ from policies_app.routing.conditions import (
     TenantIs,
 )
 from policies_app.routing.document import PolicyDocument, RuleDocument, StepDocument
+from policies_app.routing.findings import Finding
 from policies_app.routing.types import Catalogue
-from policies_app.routing.verify import Finding, verify, worst_case
+from policies_app.routing.verify import verify
+from policies_app.routing.worst_case import worst_case
 from tests.policies_app.routing.builders import (
     FLEET,
     MID,
