@@ -30,7 +30,7 @@ def page(policy, sign_in, open_page) -> Page:
 def test_ops_edit_the_steps_of_a_rule_publish_and_the_version_is_live(page: Page, policy: Policy):
     page.get_by_role("link", name="code", exact=True).click()
     page.locator("label:has(#id_steps-1-DELETE)").click()
-    page.get_by_label("Tasks").fill("code\nreview")
+    page.locator("#id_tasks").fill("code\nreview")
     page.get_by_role("button", name="Save", exact=True).click()
     page.goto(f"/admin/policies_app/policy/{policy.pk}/change/")
     expect(page.get_by_text("differs from v1")).to_be_visible()
