@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             state_operations=[
                 migrations.AddField("dispatch", "answered_by", models.SmallIntegerField(null=True)),
                 migrations.AddField("dispatch", "validated", models.BooleanField(null=True)),
-                migrations.AddField("attempt", "validation", models.JSONField()),
+                migrations.AddField("attempt", "validation", models.JSONField(default=list)),
             ],
         )
     ]

@@ -105,7 +105,8 @@ class Attempt(models.Model):
     fault = models.TextField()
     response_model = models.TextField()
     validation = models.JSONField(
-        help_text="What each validator found: `validator`, `passed`, `expected`, `actual`, `score`."
+        default=list,
+        help_text="What each validator found: `validator`, `passed`, `expected`, `actual`, `score`.",
     )
     input_tokens = models.BigIntegerField()
     cached_input_tokens = models.BigIntegerField()
