@@ -5,9 +5,9 @@ from typing import assert_never
 
 from policies_app.routing.codes import DropReason, RefusalCode
 from policies_app.routing.compilation import DIRECT_POLICY
-from policies_app.routing.types import Decision, DroppedCandidate, Refusal, RoutePlan, RuleTrace
+from policies_app.routing.plan_words import listed, plan_in_words, remarks
+from policies_app.routing.types import Decision, DroppedCandidate, Refusal, RuleTrace
 
-_STEPS_SHOWN = 3
 _DROP_PHRASES: Mapping[DropReason, str] = {
     DropReason.UNKNOWN_MODEL: "not in the catalogue",
     DropReason.DISABLED: "switched off in the catalogue",
@@ -16,7 +16,7 @@ _DROP_PHRASES: Mapping[DropReason, str] = {
     DropReason.CONTEXT_TOO_SMALL: "context too small, {detail}",
     DropReason.NO_PRICE: "has no price",
     DropReason.TIER_CAPPED: "{detail}",
-    DropReason.OPEN_BREAKER: "failing at the moment",
+    DropReason.OPEN_BREAKER: "{detail}",
     DropReason.EXCEEDS_COST_BOUND: "can cost more than the rule allows, {detail}",
 }
 
@@ -27,8 +27,10 @@ def explain(*, decision: Decision) -> str:
         return _refusal_in_words(decision, decision.refusal)
     if decision.plan is None:
         return "Nothing was decided."
-    sentences = [_match_in_words(decision), _order_in_words(decision.plan, decision.dropped)]
-    return " ".join(sentences)
+    order = plan_in_words(decision.plan)
+    if decision.dropped:
+        order += f"; {_dropped_in_words(decision.dropped)}"
+    return " ".join([_match_in_words(decision), f"{order}.", *remarks(decision.plan)])
 
 
 def explain_rule(trace: RuleTrace) -> str:
@@ -42,6 +44,8 @@ def explain_rule(trace: RuleTrace) -> str:
 
 def explain_drop(drop: DroppedCandidate) -> str:
     """Why one step is no candidate, as a phrase without its model's name."""
+    if drop.reason is DropReason.OPEN_BREAKER and not drop.detail:
+        return "failing at the moment"
     return _DROP_PHRASES[drop.reason].format(detail=drop.detail)
 
 
@@ -58,18 +62,8 @@ def _because(matched: RuleTrace) -> str:
     return f"because {matched.expected}" if matched.expected else "because it has no conditions"
 
 
-def _order_in_words(plan: RoutePlan, dropped: tuple[DroppedCandidate, ...]) -> str:
-    first, *others = [candidate.model.name for candidate in plan.candidates]
-    order = f"{first} is first"
-    if others:
-        order += f", then {_listed(others)}"
-    if dropped:
-        order += f"; {_dropped_in_words(dropped)}"
-    return f"{order}."
-
-
 def _dropped_in_words(dropped: tuple[DroppedCandidate, ...]) -> str:
-    return _listed([f"{drop.model} was left out: {explain_drop(drop)}" for drop in dropped], separator="; ")
+    return listed([f"{drop.model} was left out: {explain_drop(drop)}" for drop in dropped], separator="; ")
 
 
 def _refusal_in_words(decision: Decision, refusal: Refusal) -> str:
@@ -83,8 +77,3 @@ def _refusal_in_words(decision: Decision, refusal: Refusal) -> str:
         case _:
             assert_never(refusal.code)
     return f"{_match_in_words(decision)} {verdict}" if decision.rule is not None else verdict
-
-
-def _listed(items: list[str], *, separator: str = ", ") -> str:
-    hidden = len(items) - _STEPS_SHOWN
-    return separator.join(items[:_STEPS_SHOWN]) + (f"{separator}and {hidden} more" if hidden > 0 else "")

@@ -19,6 +19,8 @@ from policies_app.routing.types import (
     TargetHealth,
 )
 
+_EJECTED = frozenset({HealthState.OPEN, HealthState.COOLING})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screening:
@@ -94,7 +96,7 @@ class _Screener:
         if compiled.judge is None or model is None:
             return DroppedCandidate(model=name, reason=DropReason.UNKNOWN_MODEL)
         health = self.situation.fleet.targets.get(model.name)
-        if health is not None and _is_ejected(health):
+        if health is not None and health.state in _EJECTED:
             return DroppedCandidate(
                 model=name, reason=DropReason.OPEN_BREAKER, detail=_health_in_words(health)
             )
@@ -127,6 +129,8 @@ class _Screener:
         return None
 
     def _candidate(self, step: CompiledStep, model: CatalogueModel, price: Price) -> Candidate:
+        fleet = self.situation.fleet
+        health = fleet.targets.get(model.name)
         output_tokens_limit = _output_tokens_limit(step, model, self.facts)
         return Candidate(
             model=model,
@@ -138,36 +142,34 @@ class _Screener:
             timeout_ms=step.timeout_ms,
             validators=step.validators,
             weight=step.weight,
-            cold_penalty_ms=self.situation.fleet.cold_penalty_ms.get(model.name, 0),
+            cold_penalty_ms=fleet.cold_penalty_ms.get(model.name, 0),
+            state=HealthState.HEALTHY if health is None else health.state,
         )
 
 
 def _without_ejected(
     fitting: list[Candidate], targets: Mapping[str, TargetHealth]
 ) -> tuple[list[Candidate], list[DroppedCandidate]]:
-    ejected = [candidate for candidate in fitting if _is_ejected(targets.get(candidate.model.name))]
-    well = [candidate for candidate in fitting if candidate.model.name not in targets]
-    if not well:
-        spared = min(fitting, key=lambda candidate: _badness(targets[candidate.model.name]))
-        ejected = [candidate for candidate in fitting if candidate is not spared]
-    kept = [candidate for candidate in fitting if candidate not in ejected]
+    """The candidates whose targets can be asked, and the others as dropped ones."""
+    if any(candidate.state is HealthState.HEALTHY for candidate in fitting):
+        kept = [candidate for candidate in fitting if candidate.state not in _EJECTED]
+    else:
+        kept = [min(fitting, key=lambda candidate: _badness(targets[candidate.model.name]))]
+    names = {candidate.model.name for candidate in kept}
     return kept, [
         DroppedCandidate(
             model=candidate.model.name,
             reason=DropReason.OPEN_BREAKER,
             detail=_health_in_words(targets[candidate.model.name]),
         )
-        for candidate in ejected
+        for candidate in fitting
+        if candidate.model.name not in names
     ]
-
-
-def _is_ejected(health: TargetHealth | None) -> bool:
-    return health is not None and health.state in {HealthState.OPEN, HealthState.COOLING}
 
 
 def _badness(health: TargetHealth) -> tuple[bool, float]:
     """Whoever is being probed is better than any that is ejected."""
-    return _is_ejected(health), health.badness
+    return health.state in _EJECTED, health.badness
 
 
 def _health_in_words(health: TargetHealth) -> str:

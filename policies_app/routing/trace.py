@@ -9,11 +9,33 @@ from datetime import datetime
 from typing import overload
 
 from policies_app.routing.compilation import CompiledRule
-from policies_app.routing.conditions import Condition
+from policies_app.routing.conditions import (
+    BudgetForecast,
+    BudgetUsed,
+    Condition,
+    HealthDegraded,
+    LatencyAbove,
+    QualityAtLeast,
+    ShareOf,
+    WithinHours,
+)
 from policies_app.routing.types import Facts, RuleTrace, Situation
 
 KILLED = "killed"
 """What `RuleTrace.failed` says of a rule that a kill switch took out."""
+_OF_THE_MOMENT = {
+    kind.kind
+    for kind in (
+        BudgetUsed,
+        BudgetForecast,
+        LatencyAbove,
+        QualityAtLeast,
+        HealthDegraded,
+        WithinHours,
+        ShareOf,
+    )
+}
+"""Conditions on what nobody sees from the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +94,17 @@ class RulesLookedAt(Sequence[RuleTrace]):
         return RuleTrace(
             rule=rule.name,
             matched=True,
-            expected=" and ".join([condition.expected() for condition in rule.conditions]),
+            expected=" and ".join([self._told(condition) for condition in rule.conditions]),
             actual=", ".join(
                 [condition.actual(self.facts, self.situation, self.now) for condition in rule.conditions]
             ),
         )
+
+    def _told(self, condition: Condition) -> str:
+        """What held, with the figure that it was held against where that is not the request's own."""
+        if condition.kind not in _OF_THE_MOMENT:
+            return condition.expected()
+        return f"{condition.expected()} ({condition.actual(self.facts, self.situation, self.now)})"
 
 
 def failed_kinds(trace: Sequence[RuleTrace]) -> list[str]:

@@ -250,7 +250,8 @@ class Candidate:
     """One target that the plan may call, with the bound that the ledger reserves for it.
 
     `output_tokens_limit` is what the upstream is told; `bound_nanos` is never below what the call can cost.
-    `cold_penalty_ms` is what a cold start will add, 0 if the model is warm.
+    `cold_penalty_ms` is what a cold start will add, 0 if the model is warm. `state` is how the target fares: one that is
+    ejected stands in a plan only where there is none better.
     """
 
     model: CatalogueModel
@@ -261,6 +262,7 @@ class Candidate:
     validators: tuple[Validator, ...] = ()
     weight: int = 1
     cold_penalty_ms: int = 0
+    state: HealthState = HealthState.HEALTHY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
