@@ -15,6 +15,7 @@ from policies_app.routing.types import (
     CatalogueModel,
     Decision,
     Facts,
+    Judge,
     KilledTargets,
     Price,
     Situation,
@@ -105,6 +106,23 @@ def a_budget(**fields: Any) -> BudgetPressure:
         "downgrade_to_tier": Tier.SMALL,
     }
     return BudgetPressure(**defaults | fields)
+
+
+def a_judge(**fields: Any) -> Judge:
+    defaults: dict[str, Any] = {
+        "name": "helpfulness",
+        "version": 2,
+        "model": "frontier",
+        "instructions": "Rate.",
+        "rubric": "Is it right?",
+        "lowest": 0,
+        "highest": 10,
+        "verdicts": {},
+        "default": 0.0,
+        "timeout_ms": 5_000,
+        "max_output_tokens": 8,
+    }
+    return Judge(**defaults | fields)
 
 
 def killing(**targets: Any) -> Situation:

@@ -4,28 +4,53 @@ from typing import Any
 
 import pytest
 
-from policies_app.routing.codes import BudgetScope, Capability, FindingCode, Severity, Strategy
+from policies_app.routing.codes import (
+    BudgetScope,
+    Capability,
+    FindingCode,
+    LatencyMeasure,
+    LogprobMeasure,
+    Pick,
+    Severity,
+    StickyBy,
+    Strategy,
+    Weekday,
+)
 from policies_app.routing.conditions import (
     BudgetUsed,
     EndUserIs,
+    HealthDegraded,
     InputTokensBetween,
+    LatencyAbove,
     NeedsAll,
     OutputTokensBetween,
+    QualityAtLeast,
+    ShareOf,
     TagsMatch,
     TaskIs,
     TenantIs,
+    WithinHours,
 )
-from policies_app.routing.document import PolicyDocument, RuleDocument, StepDocument
+from policies_app.routing.document import PolicyDocument, StepDocument
 from policies_app.routing.findings import Finding
-from policies_app.routing.types import Catalogue
+from policies_app.routing.types import Catalogue, Judges
+from policies_app.routing.validators import (
+    JudgedAtLeast,
+    JudgeReference,
+    LogprobAtLeast,
+    NotRefused,
+    SamplesAgree,
+    Validator,
+)
 from policies_app.routing.verify import verify
-from policies_app.routing.worst_case import worst_case
 from tests.policies_app.routing.builders import (
     FLEET,
+    FRONTIER,
     MID,
     NOW,
     SMALL,
     a_default,
+    a_judge,
     a_policy,
     a_price,
     a_route,
@@ -36,8 +61,17 @@ from tests.policies_app.routing.builders import (
 SUPPORT = TaskIs(tasks=("support",))
 
 
-def found(document: PolicyDocument, catalogue: Catalogue = FLEET) -> list[tuple[str, str, str | None]]:
-    findings = verify(document=document, catalogue=catalogue, now=NOW)
+JUDGE = a_judge(timeout_ms=900)
+JUDGES = {(JUDGE.name, JUDGE.version): JUDGE}
+JUDGED = JudgedAtLeast(judge=JUDGE.reference, at_least=0.5)
+SURE = LogprobAtLeast(measure=LogprobMeasure.MEAN, at_least=0.5)
+TRIO = SamplesAgree(samples=3, at_least=2)
+
+
+def found(
+    document: PolicyDocument, catalogue: Catalogue = FLEET, judges: Judges = JUDGES
+) -> list[tuple[str, str, str | None]]:
+    findings = verify(document=document, catalogue=catalogue, judges=judges, now=NOW)
     return [(finding.severity.value, finding.code.value, finding.rule) for finding in findings]
 
 
@@ -207,35 +241,222 @@ def test_errors_come_before_warnings_and_say_what_to_do_in_words() -> None:
     )
 
 
-def cost_of(rule: RuleDocument, catalogue: Catalogue = FLEET) -> int:
-    return worst_case(rule=rule, catalogue=catalogue, now=NOW).cost_nanos
+def step(model: str, *validators: Validator, **fields: Any) -> StepDocument:
+    return StepDocument(model=model, validators=validators, **fields)
 
 
-def test_the_worst_case_fills_the_context_of_the_dearest_model_at_every_attempt() -> None:
-    rule = a_default(a_route("small", "mid", deadline_ms=900, max_attempts=2))
-
-    worst = worst_case(rule=rule, catalogue=FLEET, now=NOW)
-
-    # mid: 9000 tokens at the cache-write price of 2.5 USD, 1000 of output at 8 USD per million.
-    assert (worst.rule, worst.attempts, worst.duration_ms) == ("default", 2, 900)
-    assert worst.cost_nanos == 2 * (9_000 * 2_500 + 1_000 * 8_000)
+def a_cascade(*steps: str | StepDocument, **fields: Any) -> PolicyDocument:
+    return a_policy(a_default(a_route(*steps, strategy=Strategy.CASCADE, **fields)))
 
 
-def test_the_worst_case_heeds_the_steps_own_output_limit() -> None:
-    limited = a_default(a_route(StepDocument(model="mid", max_output_tokens=10), max_attempts=1))
-
-    assert cost_of(limited) == 9_990 * 2_500 + 10 * 8_000
+def a_race(*steps: str | StepDocument, **fields: Any) -> PolicyDocument:
+    return a_policy(a_default(a_route(*steps, strategy=Strategy.PARALLEL, **fields)))
 
 
-def test_the_worst_case_of_a_model_with_cheaper_output_is_all_input() -> None:
-    inverted = replace(SMALL, prices=(a_price(1, output_nanos=0, reasoning_nanos=0),))
-
-    assert cost_of(a_default(a_route(max_attempts=1)), fleet_with(inverted)) == 10_000 * 1_250
+def a_hedge(*steps: str | StepDocument, **fields: Any) -> PolicyDocument:
+    return a_policy(a_default(a_route(*steps, strategy=Strategy.HEDGED, **fields)))
 
 
-def test_a_route_that_can_call_nothing_costs_nothing() -> None:
-    unpriced = fleet_with(replace(SMALL, prices=()))
-    empty = worst_case(rule=a_default(replace(a_route(), steps=())), catalogue=FLEET, now=NOW)
+BY_JUDGE = {"pick": Pick.JUDGE, "judge": JUDGE.reference}
 
-    assert cost_of(a_default(a_route("gone", "small")), unpriced) == 0
-    assert (empty.attempts, empty.cost_nanos) == (0, 0)
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(a_cascade(step("small", NotRefused()), "mid", allow_dearer_fallback=False), id="cascade"),
+        pytest.param(a_cascade(step("frontier", SURE), "mid"), id="cascade by logprobs"),
+        pytest.param(a_cascade(step("small", JUDGED), "mid"), id="judged cascade"),
+        pytest.param(a_race("small", "mid", allow_dearer_fallback=False, **BY_JUDGE), id="parallel by judge"),
+        pytest.param(a_hedge("mid", "small", hedge_delay_ms=400), id="hedged"),
+    ],
+)  # fmt: skip
+def test_every_strategy_can_be_sound(document: PolicyDocument) -> None:
+    assert found(document) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "finding"),
+    [
+        pytest.param(a_policy(name="direct"), ("reserved_name", None), id="name of a model's callers"),
+        pytest.param(a_race("small"), ("too_few_steps", "default"), id="race of one"),
+        pytest.param(a_hedge("small"), ("too_few_steps", "default"), id="hedge of one"),
+        pytest.param(a_race("small", "mid", pick=Pick.JUDGE), ("no_judge", "default"), id="no judge"),
+        pytest.param(
+            a_race("small", "mid", pick=Pick.JUDGE, judge=JudgeReference(name="helpfulness", version=9)),
+            ("unknown_judge", "default"),
+            id="no such version",
+        ),
+        pytest.param(
+            a_cascade(
+                step("small", JudgedAtLeast(judge=JudgeReference(name="gone", version=1), at_least=1)), "mid"
+            ),
+            ("unknown_judge", "default"),
+            id="no such judge",
+        ),
+        pytest.param(a_cascade(step("small", SURE)), ("capability_gap", "default"), id="no logprobs at all"),
+        pytest.param(
+            a_hedge("small", "mid", allow_dearer_fallback=False), ("dearer_fallback", "default"), id="dearer hedge"
+        ),
+        pytest.param(
+            a_policy(a_rule("slow", LatencyAbove(model="gone", measure=LatencyMeasure.FIRST_BYTE, percentile=95, above_ms=9))),
+            ("unknown_model", "slow"),
+            id="latency of an unknown model",
+        ),
+        pytest.param(
+            a_policy(a_rule("good", QualityAtLeast(model="gone", score_min=0.5))),
+            ("unknown_model", "good"),
+            id="quality of an unknown model",
+        ),
+        pytest.param(
+            a_policy(a_rule("ill", HealthDegraded(models=("gone", "small")))),
+            ("unknown_model", "ill"),
+            id="health of an unknown model",
+        ),
+    ],
+)  # fmt: skip
+def test_an_error_in_what_strategies_and_conditions_need_is_found(
+    document: PolicyDocument, finding: tuple[str, str | None]
+) -> None:
+    assert found(document) == [("error", *finding)]
+
+
+@pytest.mark.parametrize(
+    ("document", "finding"),
+    [
+        pytest.param(a_cascade("small", step("mid", NotRefused())), ("unchecked_step", "default"), id="unchecked"),
+        pytest.param(
+            a_policy(a_default(a_route(step("small", NotRefused())))), ("ignored_validators", "default"), id="ignored"
+        ),
+        pytest.param(
+            a_cascade(step("frontier", SURE), step("small", SURE)), ("capability_gap", "default"), id="no logprobs here"
+        ),
+        pytest.param(
+            a_race("frontier", "small", pick=Pick.HIGHEST_CONFIDENCE), ("capability_gap", "default"), id="no confidence"
+        ),
+        pytest.param(a_cascade(step("small", TRIO), "mid"), ("too_few_attempts", "default"), id="samples"),
+        pytest.param(a_cascade(step("small", JUDGED), step("mid", JUDGED)), ("too_few_attempts", "default"), id="judges"),
+        pytest.param(a_race("small", "mid", max_attempts=2, **BY_JUDGE), ("too_few_attempts", "default"), id="pick"),
+        pytest.param(a_race("small", "mid", "frontier", max_attempts=2), ("unreachable_step", "default"), id="racers"),
+        pytest.param(a_race("small", "mid", patience_ms=60_000), ("past_deadline", "default"), id="patience"),
+        pytest.param(a_hedge("small", "mid", hedge_delay_ms=60_000), ("past_deadline", "default"), id="hedge"),
+        pytest.param(
+            a_policy(a_default(a_route(step("small", timeout_ms=60_000)))), ("past_deadline", "default"), id="step"
+        ),
+        pytest.param(
+            a_race("small", "mid", deadline_ms=JUDGE.timeout_ms, **BY_JUDGE), ("past_deadline", "default"), id="judge"
+        ),
+        pytest.param(a_race("small", "frontier", **BY_JUDGE), ("own_judge", "default"), id="a racer judges"),
+        pytest.param(a_cascade(step("frontier", JUDGED), "mid"), ("own_judge", "default"), id="a step rates itself"),
+        pytest.param(
+            a_policy(a_rule("ill", HealthDegraded(providers=("gone", "sandbox")))),
+            ("unknown_provider", "ill"),
+            id="unknown provider",
+        ),
+    ],
+)  # fmt: skip
+def test_a_warning_of_what_strategies_do_is_found(
+    document: PolicyDocument, finding: tuple[str, str | None]
+) -> None:
+    assert found(document) == [("warning", *finding)]
+
+
+def test_models_after_the_third_do_not_race() -> None:
+    spare = replace(SMALL, name="spare")
+
+    document = a_race("small", "mid", "frontier", "spare", max_attempts=4)
+
+    assert found(document, fleet_with(spare)) == [("warning", "late_step", "default")]
+
+
+def test_a_fallback_of_a_race_may_be_as_dear_as_the_dearest_racer() -> None:
+    route = {"allow_dearer_fallback": False, "max_attempts": 4}
+    spare = replace(SMALL, name="spare")
+    cheap, dear = (
+        replace(SMALL, name="last", prices=(price,))
+        for price in (a_price(5), a_price(5, output_nanos=10**11))
+    )
+    document = a_race("small", "mid", "spare", "last", **route)
+    racing_dear = replace(MID, prices=FRONTIER.prices)
+
+    for last, codes in ((cheap, {"late_step"}), (dear, {"late_step", "dearer_fallback"})):
+        fleet = {**FLEET, "mid": racing_dear, "spare": spare, "last": last}
+        assert {code for _, code, _ in found(document, fleet)} == codes
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"prices": ()}, ("error", "no_price", "default")),
+        ({"enabled": False}, ("warning", "disabled_model", "default")),
+    ],
+)
+def test_a_judge_whose_model_cannot_be_called_is_found(
+    changes: dict[str, Any], finding: tuple[str, str, str]
+) -> None:
+    assert found(a_race("small", "mid", **BY_JUDGE), fleet_with(replace(FRONTIER, **changes))) == [finding]
+
+
+def test_a_judge_whose_model_is_not_in_the_catalogue_is_found() -> None:
+    fleet = {"small": SMALL, "mid": MID}
+
+    assert found(a_race("small", "mid", **BY_JUDGE), fleet) == [("error", "unknown_model", "default")]
+
+
+def test_a_model_that_cannot_stream_leaves_a_gap_for_streamed_requests() -> None:
+    silent = replace(MID, capabilities=frozenset())
+
+    assert found(a_policy(a_default(a_route("small", "mid"))), fleet_with(silent)) == [
+        ("warning", "capability_gap", "default")
+    ]
+
+
+def a_share(percent: float, **fields: Any) -> ShareOf:
+    return ShareOf(name="canary", percent=percent, **fields)
+
+
+def test_a_smaller_share_behind_a_larger_one_of_the_same_name_is_dead_and_before_it_is_not() -> None:
+    small, large = a_rule("small", a_share(10)), a_rule("large", a_share(50))
+    by_tenant = a_rule("by tenant", a_share(10, sticky_by=StickyBy.TENANT))
+
+    assert found(a_policy(large, small)) == [("warning", "dead_rule", "small")]
+    assert found(a_policy(small, large)) == []
+    assert found(a_policy(large, by_tenant)) == []
+
+
+def test_shares_of_one_name_that_are_meant_to_add_up_are_found() -> None:
+    some, rest = a_rule("some", a_share(20)), a_rule("rest", a_share(80.1))
+    other = a_rule("other", ShareOf(name="other", percent=80.1))
+
+    assert found(a_policy(some, rest)) == [("warning", "overlapping_shares", None)]
+    assert found(a_policy(some, other)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({"starts": "12:00", "ends": "18:00"}, ["contradiction"]),
+        ({"weekdays": (Weekday.SUNDAY,)}, ["contradiction"]),
+        ({"starts": "11:59", "ends": "18:00"}, []),
+        ({"starts": "12:00", "ends": "18:00", "zone": "Asia/Kolkata"}, []),
+    ],
+)
+def test_hours_that_never_meet_contradict_each_other(changes: dict[str, Any], codes: list[str]) -> None:
+    morning = WithinHours(weekdays=(Weekday.MONDAY,), starts="08:00", ends="12:00", zone="UTC")
+
+    document = a_policy(a_rule("hours", morning, replace(morning, **changes)))
+
+    assert [code for _, code, _ in found(document)] == codes
+
+
+def test_what_is_found_is_said_in_words() -> None:
+    document = a_race("small", "frontier", max_attempts=2, **BY_JUDGE)
+
+    assert [
+        finding.message for finding in verify(document=document, catalogue=FLEET, judges=JUDGES, now=NOW)
+    ] == [
+        (
+            "Rule “default” takes 3 upstream calls if it comes to all of its steps, samples and judges, and at most 2 are "
+            "made: what is missing then counts as not passed."
+        ),
+        "“frontier” would rate its own answers in rule “default”: judge helpfulness v2 asks it too.",
+    ]
