@@ -24,7 +24,10 @@ CONDITION_FIELDS = (
     "needs",
     "budget_scope",
     "budget_used_pct_min",
+    "conditions",
 )
+
+UNCONDITIONAL = "The default rule takes whatever is left, so it has no conditions."
 
 KILL_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     KillScope.EVERYTHING: (),
@@ -95,7 +98,7 @@ def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:
     if values.get("is_default"):
         for name in CONDITION_FIELDS:
             if is_stated(values.get(name)):
-                yield name, "The default rule takes whatever is left, so it has no conditions."
+                yield name, UNCONDITIONAL
         if values.get("enabled") is False:
             yield "enabled", "The default rule cannot be off: every policy needs it."
     yield from _tag_errors(values.get("tags") or ())

@@ -7,6 +7,8 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import RelatedDropdownFilter
 
@@ -15,7 +17,7 @@ from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import LinesField
 from policies_app.models import Judge, JudgeVersion, QualityScore
 from policies_app.routing.operands import OperandError
-from policies_app.services.judges import VERSION_FIELDS, add_judge_version
+from policies_app.services.judges import VERSION_FIELDS, add_judge_version, version_changes
 from policies_app.services.operand_rows import scale_of
 
 
@@ -57,7 +59,7 @@ class VersionInline(TabularInline):
     """What the judge was, version by version."""
 
     model = JudgeVersion
-    fields = ("number", "created_at", "author_name", "model", "rubric", "note")
+    fields = ("number", "created_at", "author_name", "model", "rubric", "changes", "note")
     readonly_fields = fields
     ordering = ("-number",)
     extra = 0
@@ -70,6 +72,13 @@ class VersionInline(TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description="What it changed")
+    def changes(self, version: JudgeVersion) -> SafeString | str:
+        before = {row.number: row for row in version.judge.versions.all()}.get(version.number - 1)
+        if before is None:
+            return "—"
+        return format_html_join("", "<div>{}</div>", ((line,) for line in version_changes(before, version)))
 
 
 @admin.register(Judge)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from unfold.admin import StackedInline
+from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from policies_app.admin.fields import CheckboxesField, LinesField
@@ -16,6 +17,7 @@ from policies_app.models.validators import VALIDATOR_CHOICES
 from policies_app.routing.codes import Capability, Weekday
 from policies_app.routing.document import DocumentError
 from policies_app.services.operand_rows import condition_of, operand_names, validator_of
+from policies_app.validation import UNCONDITIONAL
 
 
 def show_fields_of(widget: forms.Widget, fields_of: Mapping[str, Sequence[str]]) -> None:
@@ -113,9 +115,20 @@ class OfKindInline(StackedInline):
         js = ("signalbox/kinds.js",)
 
 
+class ConditionFormSet(PaginationInlineFormSet):
+    """A rule's conditions as a whole."""
+
+    def clean(self) -> None:
+        super().clean()
+        kept = [form for form in self.forms if form.has_changed() or form.instance.pk]
+        if self.instance.is_default and any(not self._should_delete_form(form) for form in kept):
+            raise forms.ValidationError(UNCONDITIONAL)
+
+
 class ConditionInline(OfKindInline):
     model = Condition
     form = ConditionForm
+    formset = ConditionFormSet
     verbose_name_plural = "When: further conditions"
     autocomplete_fields = ("model",)
 

@@ -1,6 +1,8 @@
 """Judges change by versions: what a policy was published with stays as it was."""
 
 import logging
+from collections.abc import Iterator
+from difflib import ndiff
 from typing import Any
 
 from django.db import transaction
@@ -26,6 +28,7 @@ VERSION_FIELDS = (
     "max_output_tokens",
 )
 """What makes one version differ from another."""
+_TEXTS = ("instructions", "rubric")
 
 
 @transaction.atomic
@@ -45,6 +48,16 @@ def add_judge_version(
     return version
 
 
+def version_changes(old: JudgeVersion, new: JudgeVersion) -> Iterator[str]:
+    """Tell what `new` changes, a line each. Of texts, the lines that are new and those that are gone."""
+    for name in VERSION_FIELDS:
+        before, after = getattr(old, name), getattr(new, name)
+        if name in _TEXTS:
+            yield from _changed_lines(name, before, after)
+        elif before != after:
+            yield f"{name.replace('_', ' ')}: {_shown(after)}; was {_shown(before)}"
+
+
 def read_judges() -> routing.Judges:
     """Read every version of every judge. One whose scale cannot be read is left out, and so asked by no plan."""
     judges: dict[tuple[str, int], routing.Judge] = {}
@@ -56,6 +69,19 @@ def read_judges() -> routing.Judges:
                 "Version %d of judge %s cannot be read; it is not served.", row.number, row.judge
             )
     return judges
+
+
+def _changed_lines(name: str, before: str, after: str) -> Iterator[str]:
+    standings = {"+ ": "now", "- ": "no longer"}
+    for line in ndiff(before.splitlines(), after.splitlines()):
+        if standing := standings.get(line[:2]):
+            yield f"{name}, {standing}: {line[2:]}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _judge(row: JudgeVersion) -> routing.Judge:

@@ -85,6 +85,21 @@ def test_the_page_shows_the_newest_version_and_all_before(ops, fleet):
     assert "Old." in page
 
 
+def test_each_version_tells_what_it_changed(ops, fleet):
+    judge = make_judge("helpfulness", model=fleet.mid, rubric="Be right.\nBe kind.")
+    judge.versions.create(
+        number=2, model=fleet.small, rubric="Be right.\nBe brief.", verdicts=["good=1"], author_name="mia"
+    )
+
+    page = ops.get(f"/admin/policies_app/judge/{judge.pk}/change/").content.decode()
+
+    assert "model: small; was mid" in page
+    assert "rubric, now: Be brief." in page
+    assert "rubric, no longer: Be kind." in page
+    assert "verdicts: good=1; was none" in page
+    assert "Be right.</div>" not in page
+
+
 def test_finance_sees_judges_and_changes_none(finance, fleet):
     judge = make_judge("helpfulness", model=fleet.mid)
 

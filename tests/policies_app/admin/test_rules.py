@@ -239,3 +239,14 @@ def test_a_cascade_with_validators_is_built_in_one_form(ops, rule, fleet):
         ["logprob", "judge"],
         ["logprob"],
     ]
+
+
+def test_the_default_rule_takes_no_condition(ops, rule):
+    rule.policy.rules.filter(is_default=True).delete()
+
+    share = with_row("conditions", kind="share", name="x", percent="5")
+    answer = save(ops, rule, is_default="on", tasks="", **share)
+
+    assert answer.status_code == 200
+    assert "so it has no conditions" in answer.content.decode()
+    assert not rule.conditions.exists()

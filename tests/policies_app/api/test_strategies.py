@@ -68,6 +68,7 @@ def test_what_was_read_can_be_sent_back(ops, fleet):
         ),
         ({"steps": [{"model": "small", "validators": [RATED]}]}, "There is no judge called helpfulness."),
         ({"strategy": "guess"}, "is not a valid choice"),
+        ({"is_default": True}, "so it has no conditions"),
     ],
 )
 def test_what_no_document_can_say_is_refused(ops, fleet, changes, complaint):
