@@ -9,7 +9,10 @@ from policies_app.routing.types import Candidate, Facts, Usage
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RunningAttempt:
-    """One attempt while it runs: what is asked of whom, and what has come of it so far."""
+    """One attempt while it runs: what is asked of whom, and what has come of it so far.
+
+    Of an answer that `comes_whole` nothing is seen until all of it was generated.
+    """
 
     record: AttemptRecord
     candidate: Candidate
@@ -19,6 +22,7 @@ class RunningAttempt:
     deadline_at: float
     first_byte_at: float | None = None
     received_bytes: int = 0
+    comes_whole: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

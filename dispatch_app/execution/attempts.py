@@ -191,7 +191,8 @@ class Attempts:
         self._has_lost_client = self._has_lost_client or isinstance(error, ClientGoneError)
         if not is_aside:
             self.error = error.as_dispatch_error()
-        received_bytes = None if attempt.request.may_think else attempt.received_bytes
+        is_unseen = attempt.comes_whole or attempt.request.may_think
+        received_bytes = None if is_unseen else attempt.received_bytes
         self._conclude(
             Conclusion(
                 attempt=attempt,
@@ -335,6 +336,7 @@ class Attempts:
             self.error = DispatchError.of_refusal(RefusalCode.KILLED)
 
     async def _whole(self, attempt: RunningAttempt) -> Answer:
+        attempt.comes_whole = True
         async with self._running[attempt]:
             reply = await self.ports.upstream.complete(_call(attempt, stream=False))
         return Answer(

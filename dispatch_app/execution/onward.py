@@ -72,8 +72,10 @@ class Onward:
 
     def _can_continue(self, error: UpstreamError) -> bool:
         is_cut = isinstance(error, StoppedError)
-        wants_it = self._attempts.order.plan.continue_broken_streams
-        return wants_it and not is_cut and self._attempts.delivered.text is not None
+        order = self._attempts.order
+        # Nobody can be handed the beginnings of several answers at once.
+        may_be = order.plan.continue_broken_streams and order.request.choices == 1
+        return may_be and not is_cut and self._attempts.delivered.text is not None
 
     async def _again(self) -> Turn | None:
         """Ask the target that failed last once more, if its fault may pass and there is no other."""

@@ -69,6 +69,7 @@ class Course:
     plan: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     facts: Facts = field(default_factory=make_facts)
+    choices: int = 1
     max_attempts: int = 6
     deadline_s: float = 5.0
     seed: int = 1
@@ -138,7 +139,7 @@ class Course:
                 request=Request(
                     fields={"messages": [{"role": "user", "content": "2 + 2?"}], **self.fields},
                     stream=stream,
-                    choices=1,
+                    choices=self.choices,
                 ),
                 facts=self.facts,
                 plan=RoutePlan(

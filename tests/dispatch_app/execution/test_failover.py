@@ -194,6 +194,20 @@ async def test_what_is_more_than_a_text_cannot_be_carried_on(message: dict[str, 
     assert case.fleet.asked == ["a"]
 
 
+async def test_several_answers_at_once_cannot_be_carried_on() -> None:
+    case = failover(
+        Act(text="One", error=TruncatedError(), breaks_after=1),
+        Act(text="two"),
+        plan={"continue_broken_streams": True},
+        choices=2,
+    )
+
+    with pytest.raises(DispatchError):
+        await case.stream()
+
+    assert case.fleet.asked == ["a"]
+
+
 async def test_a_continuation_that_breaks_off_too_is_carried_on_by_the_third() -> None:
     case = Course(
         strategy=Strategy.FAILOVER,

@@ -1,12 +1,21 @@
 """Parallel, pick best: several at once, one answer, and everybody is paid."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from dispatch_app.execution.errors import DispatchError, ErrorCode, ServerFailedError, TruncatedError
 from dispatch_app.execution.ports import LedgerUnavailableError
-from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Pick, Strategy
+from policies_app.routing.codes import (
+    AttemptRole,
+    AttemptState,
+    Capability,
+    DispatchStatus,
+    FaultClass,
+    Pick,
+    Strategy,
+)
 from policies_app.routing.validators import NotRefused
 from tests.dispatch_app.execution.acting_fleet import Act
 from tests.dispatch_app.execution.courses import JUDGE, Course, planned, target
@@ -135,6 +144,17 @@ async def test_if_no_answer_is_valid_the_last_is_given_and_marked() -> None:
 
     assert await case.text() == "I won't."
     assert case.dispatch.progress.validated is False
+
+
+async def test_a_loser_whose_answer_comes_in_one_piece_is_charged_its_bound_when_it_is_stopped() -> None:
+    case = parallel(Pick.FIRST_VALID, Act(text="slow", delay_s=5), Act(text="fast"))
+    slow, fast = case.targets
+    without = replace(slow.model, capabilities=slow.model.capabilities - {Capability.STREAMING})
+    case.targets = [replace(slow, model=without), fast]
+
+    assert await case.text() == "fast"
+    # Nobody saw how much of it had been generated.
+    assert case.cost("a") == slow.bound_nanos
 
 
 @pytest.mark.parametrize("seed", range(8))
