@@ -3,6 +3,7 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from policies_app.routing.codes import BudgetScope, Capability
 from policies_app.routing.conditions import (
@@ -23,6 +24,7 @@ from policies_app.routing.document import (
     load,
 )
 from tests.policies_app.routing.builders import a_default, a_policy, a_route, a_rule
+from tests.policies_app.routing.strategies import documents
 
 DOCUMENT = a_policy(
     a_rule(
@@ -81,6 +83,63 @@ def test_what_a_document_leaves_out_has_its_default() -> None:
     assert document.baseline_model is None
     assert (document.rules[0].route.deadline_ms, document.rules[0].route.max_attempts) == (60_000, 3)
     assert document.rules[0].route.steps == (StepDocument(model="m"),)
+
+
+OF_VERSION_1 = {
+    "route": {"strategy", "steps", "deadline_ms", "max_attempts", "allow_dearer_fallback"},
+    "step": {"model", "timeout_ms", "max_output_tokens"},
+    "condition": {
+        "task",
+        "tenant",
+        "api_key",
+        "end_user",
+        "tags",
+        "input_tokens",
+        "output_tokens",
+        "needs",
+        "budget_used",
+    },
+}
+
+
+@settings(max_examples=50, deadline=None)
+@given(documents())
+def test_a_document_of_the_first_schema_loads_and_means_the_same(document: PolicyDocument) -> None:
+    written: Any = dump(document) | {"schema_version": 1}
+    for rule in written["rules"]:
+        rule["conditions"] = [
+            stated for stated in rule["conditions"] if stated["kind"] in OF_VERSION_1["condition"]
+        ]
+        rule["route"] = _only(rule["route"], OF_VERSION_1["route"])
+        rule["route"]["steps"] = [_only(step, OF_VERSION_1["step"]) for step in rule["route"]["steps"]]
+
+    read = load(written)
+
+    again: Any = dump(read)
+    assert again["schema_version"] == 2
+    assert load(again) == read
+    for rule, first in zip(again["rules"], written["rules"], strict=True):
+        assert rule["conditions"] == first["conditions"]
+        assert _only(rule["route"], OF_VERSION_1["route"] - {"steps"}) == _only(
+            first["route"], OF_VERSION_1["route"] - {"steps"}
+        )
+        added = _only(rule["route"], set(rule["route"]) - OF_VERSION_1["route"])
+        assert added == {
+            "max_cost_nanos": None,
+            "fall_back_on_long_context": False,
+            "continue_broken_streams": False,
+            "when_none_passes": "return_last",
+            "pick": "first_valid",
+            "judge": None,
+            "patience_ms": None,
+            "hedge_delay_ms": None,
+        }
+        for step, first_step in zip(rule["route"]["steps"], first["route"]["steps"], strict=True):
+            assert step == first_step | {"weight": 1, "validators": []}
+
+
+def _only(mapping: Any, keys: set[str]) -> Any:
+    return {key: value for key, value in mapping.items() if key in keys}
 
 
 def _set(*path: Any, to: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies_app.routing.codes import BudgetScope, HealthState, LatencyMeasure, StickyBy, Weekday
@@ -142,6 +142,35 @@ def test_a_window_is_local_time_and_belongs_to_the_day_on_which_it_starts(
     assert holds(condition, now=now) is expected
 
 
+@settings(max_examples=300)
+@given(
+    st.integers(0, 365 * 1440 * 60).map(
+        lambda seconds: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    ),
+    st.sets(st.sampled_from(Weekday), min_size=1),
+    st.tuples(st.integers(0, 1439), st.integers(0, 1439)),
+    st.sampled_from(("UTC", "Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Asia/Kolkata")),
+)
+def test_a_window_is_what_a_clock_on_the_wall_says(
+    at: datetime, weekdays: set[Weekday], ends: tuple[int, int], zone: str
+) -> None:
+    starts, until = ends
+    window = WithinHours(weekdays=tuple(weekdays), starts=_clock(starts), ends=_clock(until), zone=zone)
+    wall = at.astimezone(ZoneInfo(zone))
+
+    # The minutes of the week that the window covers, each weekday's from its own start on.
+    length = (until - starts) % 1440 or 1440
+    days = [list(Weekday).index(day) for day in weekdays]
+    minute = wall.weekday() * 1440 + wall.hour * 60 + wall.minute
+    covered = any((minute - day * 1440 - starts) % (7 * 1440) < length for day in days)
+
+    assert holds(window, now=at) is covered
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
 def test_both_hours_of_the_night_on_which_clocks_go_back_are_in_the_window() -> None:
     window = WithinHours(weekdays=tuple(Weekday), starts="02:00", ends="03:00", zone="Europe/Berlin")
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
@@ -188,6 +217,16 @@ def test_a_share_is_as_large_as_it_says_and_sticks_to_its_users() -> None:
 
     assert 900 < drawn.count(True) < 1_100
     assert drawn == [holds(CANARY, end_user=user, draw=7) for user in users]
+
+
+@pytest.mark.parametrize("percent", [0.5, 1, 25, 50, 99.5, 100])
+def test_every_share_is_as_large_as_it_says(percent: float) -> None:
+    share = replace(CANARY, percent=percent)
+
+    drawn = sum(holds(share, end_user=f"user-{number}") for number in range(10_000))
+
+    # Four standard deviations of a fair draw.
+    assert abs(drawn - 100 * percent) <= 4 * (percent * (100 - percent)) ** 0.5
 
 
 def test_a_share_that_grows_keeps_those_it_has() -> None:
