@@ -200,7 +200,7 @@ class _Checks:
         if calls > max(route.max_attempts, asked_steps(route)):
             message = (
                 f"Rule “{rule}” takes {calls} upstream calls if it comes to all of its steps, samples and judges, and at most "
-                f"{route.max_attempts} are made: what is missing then counts as not passed."
+                f"{route.max_attempts} are made: some would not be asked."
             )
             yield warning(FindingCode.TOO_FEW_ATTEMPTS, rule, message)
 

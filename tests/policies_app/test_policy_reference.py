@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policies_app.routing.codes import DropReason, LogprobMeasure, Pick, StickyBy, Strategy, WhenNonePasses
+from policies_app.routing.codes import (
+    DropReason,
+    FindingCode,
+    LogprobMeasure,
+    Pick,
+    StickyBy,
+    Strategy,
+    WhenNonePasses,
+)
 from policies_app.routing.conditions import CONDITION_KINDS, Condition
 from policies_app.routing.document import RouteDocument, load
 from policies_app.routing.reading import read_value
@@ -48,7 +56,17 @@ def test_the_whole_policy_is_read():
 
 @pytest.mark.parametrize(
     "codes",
-    [Strategy, Pick, WhenNonePasses, LogprobMeasure, StickyBy, DropReason, CONDITION_KINDS, VALIDATOR_KINDS],
+    [
+        Strategy,
+        Pick,
+        WhenNonePasses,
+        LogprobMeasure,
+        StickyBy,
+        DropReason,
+        FindingCode,
+        CONDITION_KINDS,
+        VALIDATOR_KINDS,
+    ],
 )
 def test_every_word_of_a_vocabulary_is_there(codes: type[StrEnum]):
     assert [code for code in codes if f"`{code}`" not in TEXT] == []

@@ -456,7 +456,7 @@ def test_what_is_found_is_said_in_words() -> None:
     ] == [
         (
             "Rule “default” takes 3 upstream calls if it comes to all of its steps, samples and judges, and at most 2 are "
-            "made: what is missing then counts as not passed."
+            "made: some would not be asked."
         ),
         "“frontier” would rate its own answers in rule “default”: judge helpfulness v2 asks it too.",
     ]
