@@ -9,7 +9,8 @@ from django.db.models import Q, QuerySet
 
 from dispatch_app.costs.charts import TIME_LINE, Span, span, ticks_ms
 from dispatch_app.costs.names import key_label
-from dispatch_app.costs.reasons import Reason, read_reason, tell_outcome
+from dispatch_app.costs.reasons import Reason, read_reason
+from dispatch_app.costs.story import ToldAttempt, tell_story
 from dispatch_app.models import Attempt, Dispatch
 from policies_app.models import Model, PolicyVersion, Price, Provider, Tenant
 from policies_app.routing.codes import AttemptState
@@ -117,11 +118,22 @@ class DispatchStory:
     saved_nanos: int | None
 
     @property
-    def outcome(self) -> str:
-        """What became of the plan, where there is more to say than that its first attempt answered; nothing while one runs."""
+    def outcome(self) -> tuple[str, ...]:
+        """What became of the plan, where there is more to say than that its one attempt answered; nothing while one runs."""
         if any(line.attempt.state == AttemptState.OPEN for line in self.attempts):
-            return ""
-        return tell_outcome([(line.model, line.attempt.fault) for line in self.attempts])
+            return ()
+        told = [
+            ToldAttempt(
+                position=line.attempt.position,
+                model=line.model,
+                role=line.attempt.role,
+                fault=line.attempt.fault,
+                validation=line.attempt.validation,
+                cost_nanos=line.attempt.cost_nanos,
+            )
+            for line in self.attempts
+        ]
+        return tell_story(told, answered_by=self.dispatch.answered_by, validated=self.dispatch.validated)
 
     @property
     def overhead_ms(self) -> int | None:

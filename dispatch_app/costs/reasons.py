@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dispatch_app.costs.formats import show_code
 from policies_app.routing.codes import DropReason
 from policies_app.routing.explain import explain_drop
 from policies_app.routing.types import DroppedCandidate
@@ -19,6 +18,12 @@ _FAILED_PHRASES = {
     "output_tokens": "the requested output was outside its range",
     "needs": "the request did not need what it asks for",
     "budget_used": "the budget was not used that far",
+    "budget_forecast": "the budget was not on course to be used up",
+    "latency": "the latency was not above its bound",
+    "quality": "the eval score was not good enough",
+    "health": "what it names was not degraded",
+    "time": "it was not its time",
+    "share": "the request was not in its share",
     "killed": "a kill switch stopped it",
 }
 
@@ -53,19 +58,6 @@ def read_reason(reason: Mapping[str, Any], document: Mapping[str, Any] | None) -
             PassedOver(name=drop["model"], why=_why_dropped(**drop)) for drop in reason.get("dropped", ())
         ),
     )
-
-
-def tell_outcome(attempts: Sequence[tuple[str, str]]) -> str:
-    """What became of the plan, from each attempt's model and fault (empty when it succeeded), in order.
-
-    Empty where there is nothing to add to the decision: no attempt, or one that succeeded.
-    """
-    if not attempts or attempts == [(attempts[0][0], "")]:
-        return ""
-    clauses = [
-        f"{model} ended in {show_code(fault)}" if fault else f"{model} answered" for model, fault in attempts
-    ]
-    return f"{', then '.join(clauses)}."
 
 
 def _rule_name(rules: Sequence[Mapping[str, Any]], place: int) -> str:
