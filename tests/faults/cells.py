@@ -74,13 +74,17 @@ class Expected:
     """The client has read a part already: a terminal error event, and no end mark."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def new_nonce() -> str:
+    return uuid4().hex[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
     """One fault in one group. `nonce` is in its prompt and in every answer that is meant for it."""
 
     group: Group
     row: Row
-    nonce: str = field(default_factory=lambda: uuid4().hex[:16])
+    nonce: str = field(default_factory=new_nonce)
 
     def __str__(self) -> str:
         return f"{self.row.name} ({self.group})"

@@ -30,6 +30,7 @@ RETRIES_SAVED = 10
 """Most retries that a process can save up."""
 SUCCESSES_PER_RETRY = 10
 PATIENCE_S = 10.0
+BEAT_S = 0.01
 STEADY_NONCE = "steady"
 
 
@@ -59,12 +60,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """What a tenant's budget says of all its cells, and what the log does."""
+
+    reserved_nanos: int
+    budget_nanos: int
+    logged_nanos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """A group that was played: what each cell left behind, and what the tenant's budget says of all of it."""
+    """Cells that were played. `held_up_s` is how long this process, of all that ran, was kept from running at worst."""
 
     evidence: Sequence[Evidence]
-    balance: Mapping[str, Any]
-    spent_nanos: int
+    book: Book
+    held_up_s: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,8 +102,9 @@ def play(gateway: RunningGateway, cells: Sequence[Cell], *, folder: Path) -> Pla
         base_urls = {nonce: server.base_url for nonce, server in vendors.servers.items()}
         shop = open_shop(cells, vendors=base_urls, hopeless=hopeless, steady=base_urls[STEADY_NONCE])
         gateway.catch_up()
-        heard = asyncio.run(_ask_all(gateway, shop, cells))
-        return _collect(cells, heard, vendors, shop)
+        heard, held_up_s = asyncio.run(_ask_all(gateway, shop, cells))
+        evidence, book = _collect(cells, heard, vendors, shop)
+        return Played(evidence=evidence, book=book, held_up_s=held_up_s)
 
 
 def spoken(cell: Cell, model: str) -> str:
@@ -116,9 +127,11 @@ def replace_fault(fault: Fault, **changes: Any) -> Fault:
     return Fault(**{name: getattr(fault, name) for name in fault.__struct_fields__} | changes)
 
 
-async def _ask_all(gateway: RunningGateway, shop: Opened, cells: Sequence[Cell]) -> list[Heard]:
+async def _ask_all(gateway: RunningGateway, shop: Opened, cells: Sequence[Cell]) -> tuple[list[Heard], float]:
     """Ask in turns, each with as many retries as the process can have saved up before it."""
     heard: dict[str, Heard] = {}
+    pulse = _Pulse()
+    beating = asyncio.create_task(pulse.beat())
     limits = httpx.Limits(max_connections=2 * RACES_AT_ONCE)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=30, limits=limits) as client:
         client.headers["authorization"] = f"Bearer {shop.key}"
@@ -127,7 +140,21 @@ async def _ask_all(gateway: RunningGateway, shop: Opened, cells: Sequence[Cell])
             await _save_up(client, shop, retries=retries)
             for cell, said in zip(batch, await _ask_batch(client, batch), strict=True):
                 heard[cell.nonce] = said
-    return [heard[cell.nonce] for cell in cells]
+    beating.cancel()
+    return [heard[cell.nonce] for cell in cells], pulse.longest_pause_s
+
+
+class _Pulse:
+    """Beats a hundred times a second, if it can."""
+
+    def __init__(self) -> None:
+        self.longest_pause_s = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            slept_at = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            self.longest_pause_s = max(self.longest_pause_s, time.monotonic() - slept_at - BEAT_S)
 
 
 def _batches(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
@@ -188,7 +215,9 @@ def _body(policy: str, *, stream: bool, prompt: str) -> dict[str, Any]:
     }
 
 
-def _collect(cells: Sequence[Cell], heard: Sequence[Heard], vendors: _Vendors, shop: Opened) -> Played:
+def _collect(
+    cells: Sequence[Cell], heard: Sequence[Heard], vendors: _Vendors, shop: Opened
+) -> tuple[list[Evidence], Book]:
     ids = [said.headers["x-dispatch-id"] for said in heard]
     expected_calls = {
         model_name(cell, model): sum(made.model == model for made in cell.expected().made)
@@ -201,14 +230,7 @@ def _collect(cells: Sequence[Cell], heard: Sequence[Heard], vendors: _Vendors, s
         attempts = probe.execute(
             "SELECT * FROM attempt WHERE dispatch_id = ANY(%s::uuid[]) ORDER BY dispatch_id, position", [ids]
         ).fetchall()
-        (balance,) = probe.execute(
-            "SELECT * FROM budget_balance WHERE budget_id IN"
-            " (SELECT id FROM policies_app_budget WHERE tenant_id = %s)",
-            [shop.tenant.pk],
-        ).fetchall()
-        (spent,) = probe.execute(
-            "SELECT sum(cost_nanos)::bigint AS nanos FROM attempt WHERE tenant_id = %s", [shop.tenant.pk]
-        ).fetchall()
+        book = _book(probe, shop)
     by_id = {str(dispatch["id"]): dispatch for dispatch in dispatches}
     by_dispatch = {
         str(key): list(rows) for key, rows in itertools.groupby(attempts, lambda row: row["dispatch_id"])
@@ -224,7 +246,22 @@ def _collect(cells: Sequence[Cell], heard: Sequence[Heard], vendors: _Vendors, s
         )
         for cell, said, dispatch_id in zip(cells, heard, ids, strict=True)
     ]
-    return Played(evidence=evidence, balance=balance, spent_nanos=spent["nanos"])
+    return evidence, book
+
+
+def _book(probe: psycopg.Connection[dict[str, Any]], shop: Opened) -> Book:
+    (balance,) = probe.execute(
+        "SELECT * FROM budget_balance WHERE budget_id IN (SELECT id FROM policies_app_budget WHERE tenant_id = %s)",
+        [shop.tenant.pk],
+    ).fetchall()
+    (logged,) = probe.execute(
+        "SELECT sum(cost_nanos)::bigint AS nanos FROM attempt WHERE tenant_id = %s", [shop.tenant.pk]
+    ).fetchall()
+    return Book(
+        reserved_nanos=balance["reserved_nanos"],
+        budget_nanos=balance["settled_nanos"] + balance["overage_nanos"],
+        logged_nanos=logged["nanos"],
+    )
 
 
 def _billed(server: SandboxServer) -> Mapping[str, Sequence[LedgerEntry]]:

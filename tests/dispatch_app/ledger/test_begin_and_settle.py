@@ -72,8 +72,11 @@ async def test_a_settlement_that_is_sent_twice_posts_once(
     settlement = a_settlement(attempt, cost_nanos=700, outcome=an_outcome())
 
     await asyncio.gather(*(ledger.settle(settlement=settlement) for _ in range(3)))
+    # In one batch a row is updated once anyway; sent again later, it is not.
+    await ledger.settle(settlement=settlement)
 
     assert books.balance(cap) == (700, 0, 0)
+    assert books.dispatches()[0]["cost_nanos"] == 700
     books.assert_they_agree()
 
 
@@ -111,6 +114,23 @@ async def test_concurrent_begins_of_two_processes_never_overspend_and_leave_noth
     for ledger in ledgers:
         await ledger.stop()
     books.assert_they_agree()
+
+
+async def test_a_reservation_that_is_being_committed_elsewhere_counts(
+    ledger: PostgresLedger, conninfo: str, tenant: Tenant
+) -> None:
+    cap = await sync_to_async(make_budget)(tenant=tenant, limit_nanos=2_500)
+    await ledger.begin(dispatch=a_dispatch(), attempt=an_attempt(), budgets=(cap,))
+
+    async with await psycopg.AsyncConnection.connect(conninfo) as other:
+        await other.execute("UPDATE budget_balance SET reserved_nanos = reserved_nanos + 1000")
+        waiting = asyncio.create_task(
+            ledger.begin(dispatch=a_dispatch(), attempt=an_attempt(), budgets=(cap,))
+        )
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+
+    assert (await waiting).verdict is Verdict.OVER_BUDGET
 
 
 async def test_cost_above_the_reservation_goes_to_the_overage_account(

@@ -211,6 +211,15 @@ async def test_a_slow_loris_meets_the_deadline_however_often_it_sends(
     assert asyncio.get_running_loop().time() - started_at < 1.0
 
 
+async def test_a_silent_vendor_meets_the_deadline_where_it_comes_before_the_first_byte_is_due(
+    sandbox: SandboxServer, transport: Transport
+) -> None:
+    sandbox.script(Fault(kind=FaultKind.HANG))
+
+    with pytest.raises(DeadlineExceededError):
+        await reach(transport, sandbox.base_url, first_byte_timeout_ms=1_000).complete(call(deadline_s=0.2))
+
+
 async def test_a_refused_connection_has_sent_nothing(transport: Transport) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
