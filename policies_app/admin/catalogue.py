@@ -85,7 +85,7 @@ class ProviderAdmin(NeverDeleted, AuditedAdmin):
     inlines = (CredentialInline,)
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     fieldsets = (
-        (None, {"fields": ("name", "wire_format", "base_url", "allow_private_network", "enabled")}),
+        (None, {"fields": ("name", "wire_format", "base_url", "region", "allow_private_network", "enabled")}),
         (
             "Timeouts and billing",
             {

@@ -5,12 +5,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import RelatedDropdownFilter
+from unfold.widgets import UnfoldAdminExpandableTextareaWidget
 
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import AuditedAdmin, author_of
@@ -87,6 +89,7 @@ class JudgeAdmin(NeverDeleted, AuditedAdmin):
     search_fields = ("name", "description")
     ordering = ("name",)
     inlines = (VersionInline,)
+    formfield_overrides = {models.TextField: {"widget": UnfoldAdminExpandableTextareaWidget}}
     fieldsets = (
         (None, {"fields": ("name", "description")}),
         (

@@ -126,6 +126,7 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     inlines = (RuleInline,)
     fieldsets = ((None, {"fields": ("name", "description", ("tenant", "baseline_model"), "enabled")}),)
     change_form_outer_before_template = "admin/policies_app/policy/review.html"
+    change_form_outer_after_template = "admin/policies_app/policy/limits.html"
     actions_list = ("import_yaml",)
     actions_detail = (
         "publish",

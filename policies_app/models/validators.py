@@ -85,3 +85,7 @@ class Validator(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.get_kind_display()}"
+
+    def get_inline_title(self) -> str:
+        """What heads the row on its rule's page."""
+        return self.get_kind_display()

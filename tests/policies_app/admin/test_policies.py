@@ -145,3 +145,21 @@ def test_a_draft_that_contradicts_itself_still_has_a_page(ops, policy, fleet):
     assert "not of the form key=value" in page(ops, policy)
     assert "not of the form key=value" in page(ops, policy, "publish")
     assert "not of the form key=value" in ops.get("/admin/policies_app/rule/").content.decode()
+
+
+def test_the_page_shows_what_each_rule_can_take_at_most(ops, fleet):
+    policy = make_policy("auto", models=[fleet.small])
+    make_rule(
+        policy,
+        "racing",
+        models=[fleet.small, fleet.mid],
+        strategy="parallel",
+        deadline_ms=7_500,
+        max_cost_nanos=50_000_000,
+    )
+
+    answer = ops.get(f"/admin/policies_app/policy/{policy.pk}/change/")
+
+    by_rule = {worst["rule"]: worst for worst in answer.context["worst_cases"]}
+    assert by_rule["racing"] == {"rule": "racing", "attempts": 2, "seconds": "7.5", "cost": "$0.05"}
+    assert "7.5" in answer.content.decode()
