@@ -264,5 +264,6 @@ class FindingCode(StrEnum):
     IGNORED_VALIDATORS = "ignored_validators"
     LATE_STEP = "late_step"
     TOO_FEW_ATTEMPTS = "too_few_attempts"
+    COST_BOUND_TOO_LOW = "cost_bound_too_low"
     PAST_DEADLINE = "past_deadline"
     OVERLAPPING_SHARES = "overlapping_shares"

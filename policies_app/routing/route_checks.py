@@ -16,10 +16,10 @@ from policies_app.routing.compilation import (
 from policies_app.routing.conditions import NeedsAll
 from policies_app.routing.document import RuleDocument, StepDocument
 from policies_app.routing.findings import Finding, error, warning
-from policies_app.routing.money import dearest_input_nanos, dearest_output_nanos
+from policies_app.routing.money import dearest_input_nanos, dearest_output_nanos, usd
 from policies_app.routing.types import Catalogue, Judges, Price
 from policies_app.routing.validators import JudgedAtLeast, JudgeReference
-from policies_app.routing.worst_case import asked_steps, stated_calls
+from policies_app.routing.worst_case import asked_steps, full_answer_nanos, stated_calls
 
 _LEAST_STEPS = {Strategy.PARALLEL: 2, Strategy.HEDGED: 2}
 
@@ -33,6 +33,7 @@ def check_route(
     yield from checks.models()
     yield from checks.capabilities()
     yield from checks.prices()
+    yield from checks.cost_bound()
     yield from checks.validators()
     yield from checks.judging()
     yield from checks.times()
@@ -112,6 +113,18 @@ class _Checks:
                     "Allow dearer fallbacks there, or choose a cheaper model."
                 )
                 yield error(FindingCode.DEARER_FALLBACK, self.rule.name, message)
+
+    def cost_bound(self) -> Iterator[Finding]:
+        """Steps that the route's bound on money keeps out, however short the request is."""
+        rule, most_nanos = self.rule.name, self.rule.route.max_cost_nanos
+        for step in self._steps if most_nanos is not None else ():
+            answer_nanos = full_answer_nanos(step, self.catalogue, self.now)
+            if most_nanos is not None and answer_nanos > most_nanos:
+                message = (
+                    f"An answer of “{step.model}” can cost {usd(answer_nanos)} USD, and rule “{rule}” allows "
+                    f"{usd(most_nanos)} USD: only requests that limit their output can be sent there."
+                )
+                yield warning(FindingCode.COST_BOUND_TOO_LOW, rule, message)
 
     def validators(self) -> Iterator[Finding]:
         """Validators that nobody looks at, and steps of a cascade that lack them."""

@@ -66,6 +66,17 @@ def stated_calls(route: RouteDocument) -> int:
     return sum(1 + _calls_aside(step, route) for step in steps) + _picks_by_judge(route)
 
 
+def full_answer_nanos(step: StepDocument, catalogue: Catalogue, now: datetime) -> int:
+    """What the longest answer of a step can cost, its request left aside; 0 for want of a model or a price."""
+    model = catalogue.get(step.model)
+    price = None if model is None else model.price_at(now)
+    if model is None or price is None:
+        return 0
+    return dearest_nanos(
+        price=price, input_tokens=0, output_tokens=_most_output(model, stated=step.max_output_tokens)
+    )
+
+
 def _calls_aside(step: StepDocument, route: RouteDocument) -> int:
     """How many samples and judgements the step's validators ask for."""
     stated = step.validators if validates(route) else ()
@@ -175,10 +186,13 @@ def _full_context_nanos(model: CatalogueModel | None, now: datetime, *, most_out
     price = None if model is None else model.price_at(now)
     if model is None or price is None:
         return 0
-    most_output = min(
-        most_output or model.max_output_tokens, model.max_output_tokens, model.context_window_tokens
-    )
+    most_output = _most_output(model, stated=most_output)
     output_tokens = most_output if dearest_output_nanos(price) > dearest_input_nanos(price) else 0
     return dearest_nanos(
         price=price, input_tokens=model.context_window_tokens - output_tokens, output_tokens=output_tokens
     )
+
+
+def _most_output(model: CatalogueModel, *, stated: int | None) -> int:
+    limit = min(model.max_output_tokens, model.context_window_tokens)
+    return limit if stated is None else min(limit, stated)

@@ -410,6 +410,19 @@ def test_a_model_that_cannot_stream_leaves_a_gap_for_streamed_requests() -> None
     ]
 
 
+def test_a_bound_on_money_that_no_full_answer_fits_is_found() -> None:
+    full_answer = 1_000 * 4_000
+    low, enough = (
+        a_policy(a_default(a_route("small", max_cost_nanos=nanos)))
+        for nanos in (full_answer - 1, full_answer)
+    )
+    limited = StepDocument(model="small", max_output_tokens=999)
+
+    assert found(low) == [("warning", "cost_bound_too_low", "default")]
+    assert found(enough) == []
+    assert found(a_policy(a_default(a_route(limited, max_cost_nanos=full_answer - 1)))) == []
+
+
 def a_share(percent: float, **fields: Any) -> ShareOf:
     return ShareOf(name="canary", percent=percent, **fields)
 
