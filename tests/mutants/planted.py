@@ -49,8 +49,8 @@ _ENVELOPE = (
     Mutant(
         name="a continuation is made without leave",
         path=_ONWARD,
-        search="return wants_it and not is_cut and self._attempts.delivered.text is not None",
-        replace="return not is_cut and self._attempts.delivered.text is not None",
+        search="may_be = order.plan.continue_broken_streams and order.request.choices == 1",
+        replace="may_be = order.request.choices == 1",
         tests=EXECUTION,
     ),
     Mutant(
@@ -515,15 +515,15 @@ _HEALTH = (
     Mutant(
         name="if all targets are ejected the decision refuses",
         path=f"{_ROUTING}/screening.py",
-        search="        ejected = [candidate for candidate in fitting if candidate is not spared]\n",
-        replace="        ejected = list(fitting)\n",
+        search="        kept = [min(fitting, key=lambda candidate: _badness(targets[candidate.model.name]))]\n",
+        replace="        kept = []\n",
         tests=ROUTING,
     ),
     Mutant(
         name="a half-open target is probed without an alternative",
         path=f"{_ROUTING}/screening.py",
-        search="    if not well:\n",
-        replace="    if not any(not _is_ejected(targets.get(each.model.name)) for each in fitting):\n",
+        search="    if any(candidate.state is HealthState.HEALTHY for candidate in fitting):\n",
+        replace="    if any(candidate.state not in _EJECTED for candidate in fitting):\n",
         tests=ROUTING,
     ),
     Mutant(

@@ -116,10 +116,10 @@ async def test_concurrent_begins_of_two_processes_never_overspend_and_leave_noth
     books.assert_they_agree()
 
 
-async def test_a_reservation_that_is_being_committed_elsewhere_counts(
-    ledger: PostgresLedger, conninfo: str, tenant: Tenant
-) -> None:
+async def test_a_reservation_that_is_being_committed_elsewhere_counts(conninfo: str, tenant: Tenant) -> None:
     cap = await sync_to_async(make_budget)(tenant=tenant, limit_nanos=2_500)
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage(), begin_patience_s=10.0)
+    await ledger.start()
     await ledger.begin(dispatch=a_dispatch(), attempt=an_attempt(), budgets=(cap,))
 
     async with await psycopg.AsyncConnection.connect(conninfo) as other:
@@ -131,6 +131,7 @@ async def test_a_reservation_that_is_being_committed_elsewhere_counts(
         assert not waiting.done()
 
     assert (await waiting).verdict is Verdict.OVER_BUDGET
+    await ledger.stop()
 
 
 async def test_cost_above_the_reservation_goes_to_the_overage_account(
