@@ -100,7 +100,7 @@ def _pick(attempt: ToldAttempt) -> str:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     expected, actual = finding.get("expected", ""), finding.get("actual", "")
-    return f"{expected}, but {actual}" if actual else f"it takes that {expected}"
+    return f"it was expected that {expected}" + (f", but {actual}" if actual else "")
 
 
 def _ending(attempt: ToldAttempt) -> str:

@@ -48,7 +48,7 @@ COURSES = {
         faults={"sandbox-small": REFUSES},
         decided="small is first",
         happened=(
-            "small answered, but its answer was not accepted: the answer is no refusal, but it begins like a refusal.",
+            "small answered, but its answer was not accepted: it was expected that the answer is no refusal, but it begins like a refusal.",
             "So it was escalated to frontier, which answered, and its answer passed 1 check.",
         ),
     ),

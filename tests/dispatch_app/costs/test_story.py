@@ -70,7 +70,7 @@ STORIES: dict[str, tuple[list[ToldAttempt], int | None, bool | None, list[str]]]
         True,
         [
             (
-                "small answered, but its answer was not accepted: confidence by token probability (mean) is at least 0.8, "
+                "small answered, but its answer was not accepted: it was expected that confidence by token probability (mean) is at least 0.8, "
                 "but it is 0.41."
             ),
             "So it was escalated to large, which answered, and its answer passed 2 checks.",
@@ -82,7 +82,7 @@ STORIES: dict[str, tuple[list[ToldAttempt], int | None, bool | None, list[str]]]
         False,
         [
             (
-                "small answered, but its answer was not accepted: confidence by token probability (mean) is at least 0.8, "
+                "small answered, but its answer was not accepted: it was expected that confidence by token probability (mean) is at least 0.8, "
                 "but it is 0.41."
             ),
             "No answer passed, so the last one was given, marked as not validated.",
