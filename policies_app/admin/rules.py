@@ -29,7 +29,7 @@ from policies_app.validation import is_stated, rule_errors, step_count_error
 FIELDS_OF_STRATEGY: Mapping[str, tuple[str, ...]] = {
     Strategy.SINGLE: (),
     Strategy.FAILOVER: ("allow_dearer_fallback",),
-    Strategy.CASCADE: ("when_none_passes", "allow_dearer_fallback", "validators"),
+    Strategy.CASCADE: ("when_none_passes", "validators"),
     Strategy.PARALLEL: (
         "when_none_passes",
         "pick",
@@ -83,7 +83,10 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "when_none_passes": "If no answer passes",
             "patience_ms": "Patience, ms",
             "hedge_delay_ms": "Hedge after, ms",
-            "allow_dearer_fallback": "Allow dearer steps",
+            "allow_dearer_fallback": "Allow dearer fallback",
+        }
+        help_texts = {
+            "allow_dearer_fallback": "Allow steps that can cost more than what is asked first. Without it, publishing refuses them.",
         }
 
     def __init__(self, *args: Any, **options: Any) -> None:

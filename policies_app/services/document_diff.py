@@ -73,8 +73,8 @@ def _rule_changes(old: RuleDocument, new: RuleDocument) -> list[DocumentChange]:
 
 
 def _hidden_change(old: RuleDocument, new: RuleDocument) -> list[DocumentChange]:
-    """What differs without a word for it: operands that the rule's strategy never looks at."""
-    text = "changed in what its strategy does not look at."
+    """What differs without a word for it: the ends of long lists, schemas, what the rule's strategy never looks at."""
+    text = "changed in details that are not told here; the document has them."
     return [] if old == new else [_change(ChangeKind.CHANGED, new, text)]
 
 
@@ -161,6 +161,8 @@ def _pick_in_words(route: RouteDocument) -> str:
     )
     if route.patience_ms is not None:
         words += f", the others are waited for {_seconds(route.patience_ms)}"
+    if any(step.validators for step in route.steps):
+        words += f"; if none passes, {_NONE_PASSES[route.when_none_passes]}"
     return words
 
 

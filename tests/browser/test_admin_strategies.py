@@ -91,7 +91,6 @@ def test_ops_build_a_cascade_with_validators(page: Page, policy: Policy):
     field(page, "strategy").select_option(Strategy.CASCADE)
     field(page, "when_none_passes").select_option(WhenNonePasses.FAIL)
     field(page, "max_cost_nanos").fill("2.5")
-    field(page, "allow_dearer_fallback").check()
     add_steps(page, "small", "frontier")
     sure = add_of_kind(page, "validators", "logprob")
     sure("measure").select_option(LogprobMeasure.MEAN)
@@ -197,7 +196,7 @@ def test_only_the_fields_of_what_is_chosen_are_shown(page: Page, policy: Policy)
     for strategy, shown in (
         (Strategy.SINGLE, set()),
         (Strategy.FAILOVER, {"allow_dearer_fallback"}),
-        (Strategy.CASCADE, {"allow_dearer_fallback", "when_none_passes"}),
+        (Strategy.CASCADE, {"when_none_passes"}),
         (Strategy.PARALLEL, {"allow_dearer_fallback", "when_none_passes", "pick", "patience_ms"}),
         (Strategy.HEDGED, {"allow_dearer_fallback", "hedge_delay_ms"}),
     ):

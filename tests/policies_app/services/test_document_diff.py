@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from policies_app.routing.codes import LogprobMeasure, Pick, Strategy
+from policies_app.routing.codes import LogprobMeasure, Pick, Strategy, WhenNonePasses
 from policies_app.routing.conditions import TaskIs
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
 from policies_app.routing.validators import JudgeReference, LogprobAtLeast, NotRefused
@@ -118,6 +118,13 @@ CHECKED = (StepDocument(model="small", validators=(SURE, NotRefused())), StepDoc
             "small, mid at once; judge kind v2 picks",
         ),
         (
+            route(strategy=Strategy.PARALLEL, steps=CHECKED[:1], when_none_passes=WhenNonePasses.FAIL),
+            (
+                "small (confidence by token probability (mean) is at least 0.8, the answer is no refusal) at once; "
+                "the first valid answer is given; if none passes, it fails"
+            ),
+        ),
+        (
             route("small", "mid", strategy=Strategy.HEDGED, hedge_delay_ms=400),
             "hedged over small, then mid; the second is asked after the first one's learned p95, 0.4 s at least",
         ),
@@ -136,6 +143,16 @@ def test_the_bound_on_money_and_the_leaves_are_named():
     assert changes(replace(DOCUMENT, rules=(replace(CODE, route=changed), DEFAULT))) == [
         "Rule code: may cost 0.05 USD at most; was as much as its budgets allow.",
         "Rule code: now has the next step carry on a stream that broke off.",
+    ]
+
+
+def test_a_change_that_words_leave_out_is_no_secret():
+    many = tuple(f"task-{number}" for number in range(7))
+    old = replace(DOCUMENT, rules=(replace(CODE, conditions=(TaskIs(tasks=many),)), DEFAULT))
+    new = replace(DOCUMENT, rules=(replace(CODE, conditions=(TaskIs(tasks=(*many[:6], "task-9")),)), DEFAULT))
+
+    assert changes(new, old=old) == [
+        "Rule code: changed in details that are not told here; the document has them."
     ]
 
 
