@@ -61,13 +61,14 @@ class Reception:
         :raises SupersededError: if another attempt had its first byte before this one.
         """
         attempt = self._attempt
+        # What was generated is paid for, also if it came too late.
+        attempt.received_bytes += part.text_bytes
+        self.usage = part.usage or self.usage
+        self.model = part.model or self.model
         if attempt.first_byte_at is None:
             attempt.first_byte_at = self._clock.monotonic()
             if self._claim is not None and not self._claim(attempt):
                 raise SupersededError(wire_status=200)
-        attempt.received_bytes += part.text_bytes
-        self.usage = part.usage or self.usage
-        self.model = part.model or self.model
         return self._note_choices(part) if part.choices else part
 
     def end(self) -> None:

@@ -1,0 +1,60 @@
+"""What is noted of a stream as it comes in."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from dispatch_app.execution.attempt import RunningAttempt
+from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.errors import SupersededError
+from dispatch_app.execution.forwarding import Reception
+from dispatch_app.execution.ports import AttemptRecord
+from policies_app.routing.codes import AttemptRole
+from tests.dispatch_app.execution.scripted_upstream import delta
+from tests.dispatch_app.routing_values import make_candidate, make_facts
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+class StillClock:
+    def monotonic(self) -> float:
+        return 0.0
+
+    def now(self) -> datetime:
+        return NOW
+
+
+def running() -> RunningAttempt:
+    candidate = make_candidate()
+    record = AttemptRecord(
+        id=UUID(int=1),
+        created_at=NOW,
+        position=1,
+        role=AttemptRole.HEDGE,
+        model_id=candidate.model.id,
+        provider_id=candidate.model.provider_id,
+        price_id=candidate.price.id,
+        reserved_nanos=candidate.bound_nanos,
+        expires_at=NOW,
+        start_offset_ms=0,
+        is_first=True,
+    )
+    return RunningAttempt(
+        record=record,
+        candidate=candidate,
+        request=Request(fields={}, stream=True, choices=1),
+        facts=make_facts(),
+        started_at=0.0,
+        deadline_at=1.0,
+    )
+
+
+def test_a_first_part_that_comes_too_late_still_counts_as_received() -> None:
+    attempt = running()
+    reception = Reception(attempt=attempt, clock=StillClock(), claim=lambda beaten: False)
+
+    with pytest.raises(SupersededError):
+        reception.note(delta("late"))
+
+    assert attempt.received_bytes == len("late")
