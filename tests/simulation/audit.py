@@ -15,7 +15,7 @@ from dispatch_app.execution.ports import (
 )
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus
 from policies_app.routing.types import RoutePlan
-from tests.simulation.accounts import Accounts, AttemptRow, Balance
+from tests.simulation.accounts import Accounts, AttemptRow, Balance, DispatchRow
 from tests.simulation.fleet import Call, Fleet
 from tests.simulation.process import Watch
 from tests.simulation.requests import Visitor
@@ -24,6 +24,8 @@ from tests.simulation.trace import Trace
 
 GRACE_S = 0.1
 """How long after its deadline an answer may come."""
+HEALING_S = 2.0
+"""How long after the database is back a process may still be slow, or refuse."""
 DISTURBED_GRACE_S = 12.0
 """The same while the database is away: each of begin and settle waits for it as long as its patience."""
 _ASKED_ONCE = frozenset(
@@ -151,12 +153,8 @@ class Auditor(Watch):
         if visitor is None or plan is None or visitor.dispatch is None:
             self._fail(f"call {call.number} belongs to nobody")
             return
-        rows = self._accounts.attempts_of.get(visitor.id, [])
-        logged = sum(
-            row.record.model_id == call.model_id and row.state is not AttemptState.VOIDED for row in rows
-        )
         calls = self._fleet.calls_of[call.nonce]
-        if sum(known.model_id == call.model_id for known in calls) > logged:
+        if self._sent(calls, call.model_id) > self._logged(visitor, call.model_id):
             self._fail(f"{visitor.nonce} calls model {call.model_id} without a row in the log")
         if len(calls) > plan.max_attempts:
             self._fail(f"{visitor.nonce} makes call {len(calls)} of at most {plan.max_attempts}")
@@ -193,6 +191,14 @@ class Auditor(Watch):
             self._fail(f"{visitor.nonce} ends twice")
         visitor.is_ended_in_ledger = True
 
+    def _sent(self, calls: list[Call], model_id: int) -> int:
+        return sum(call.model_id == model_id and not call.was_unreachable for call in calls)
+
+    def _logged(self, visitor: Visitor, model_id: int) -> int:
+        """Attempts at a model that the log has, but for those of which it says that nothing was sent."""
+        rows = self._accounts.attempts_of.get(visitor.id, [])
+        return sum(row.record.model_id == model_id and row.state is not AttemptState.VOIDED for row in rows)
+
     def _check_envelope(self, visitor: Visitor) -> None:
         plan = _plan_of(visitor)
         if plan is None:
@@ -207,7 +213,7 @@ class Auditor(Watch):
     def _check_time(self, visitor: Visitor, ended_at: float, deadline_at: float) -> None:
         if visitor.was_held_up:
             return
-        is_disturbed = self._server.disturbed_until >= visitor.received_at
+        is_disturbed = self._server.disturbed_until + HEALING_S >= visitor.received_at
         grace_s = DISTURBED_GRACE_S if is_disturbed else GRACE_S
         if ended_at > deadline_at + grace_s:
             self._fail(f"{visitor.nonce} is answered {ended_at - deadline_at:.3f} s after its deadline")
@@ -215,7 +221,7 @@ class Auditor(Watch):
     def _check_acknowledged(self, visitor: Visitor) -> None:
         record = visitor.admission and visitor.admission.record
         row = record and self._accounts.dispatches.get((record.created_at, record.id))
-        if row is None or row.status is DispatchStatus.OPEN:
+        if row is None or (row.status is DispatchStatus.OPEN and not self._has_expired(visitor.id)):
             self._fail(f"{visitor.nonce} is answered as settled, and the log says {row and row.status}")
         for attempt in self._accounts.attempts_of.get(visitor.id, ()):
             if attempt.state is AttemptState.OPEN and attempt.record.id not in self._unheard:
@@ -244,7 +250,7 @@ class Auditor(Watch):
     def _check_figures(self) -> None:
         accounts = self._accounts
         closed = [row for row in accounts.attempts.values() if row.state is not AttemptState.OPEN]
-        ended = sum(row.status is not DispatchStatus.OPEN for row in accounts.dispatches.values())
+        ended = sum(row.endings for row in accounts.dispatches.values())
         deltas = accounts.figures + accounts.pending
         found = (
             sum(delta.dispatches for delta in deltas),
@@ -302,18 +308,30 @@ class Auditor(Watch):
                     f"attempt {row.record.id} of {row.dispatch[1]} is {row.state}, ended {row.endings} times"
                 )
         for dispatch in self._accounts.dispatches.values():
-            if dispatch.status is DispatchStatus.OPEN or dispatch.endings != 1:
+            if dispatch.status is DispatchStatus.OPEN or not self._ended_once(dispatch):
                 self._fail(
                     f"dispatch {dispatch.record.id} is {dispatch.status}, ended {dispatch.endings} times"
                 )
         for visitor in self.visitors.values():
             self._check_cost(visitor)
 
+    def _ended_once(self, dispatch: DispatchRow) -> bool:
+        """A dispatch of which an attempt expired while its process went on may end once more."""
+        return dispatch.endings == 1 or (dispatch.endings > 1 and self._has_expired(dispatch.record.id))
+
+    def _has_expired(self, dispatch_id: UUID) -> bool:
+        rows = self._accounts.attempts_of.get(dispatch_id, ())
+        return any(row.state is AttemptState.EXPIRED for row in rows)
+
     def _check_cost(self, visitor: Visitor) -> None:
         """The cost that a client was told is the log's."""
         rows = self._accounts.attempts_of.get(visitor.id, [])
-        has_expired = any(row.state is AttemptState.EXPIRED for row in rows)
-        if visitor.dispatch is None or visitor.ended_at is None or visitor.was_cut or has_expired:
+        if (
+            visitor.dispatch is None
+            or visitor.ended_at is None
+            or visitor.was_cut
+            or self._has_expired(visitor.id)
+        ):
             return
         told, logged = visitor.dispatch.progress.cost_nanos, sum(row.cost_nanos for row in rows)
         if told != logged:

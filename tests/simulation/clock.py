@@ -19,6 +19,6 @@ class WallClock:
     def now(self) -> datetime:
         return self._epoch + timedelta(seconds=round(self._loop.time() + self._ahead_s, 6))
 
-    def step(self, by_s: float) -> None:
-        """Set the time of day, as an administrator or NTP does."""
-        self._ahead_s += by_s
+    def set_ahead(self, by_s: float) -> None:
+        """Set the time of day, as an administrator or NTP does, to so much ahead of the true one."""
+        self._ahead_s = by_s

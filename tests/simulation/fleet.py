@@ -8,7 +8,7 @@ that it was allowed, a token for every byte.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -81,6 +81,16 @@ _REFUSALS = {
 }
 
 
+_PLAIN_REFUSALS: Mapping[Fault, tuple[type[UpstreamError], int]] = {
+    Fault.RATE_LIMITED: (RateLimitedError, 429),
+    Fault.QUOTA: (QuotaExhaustedError, 429),
+    Fault.REJECTED: (RequestRejectedError, 422),
+    Fault.CONTEXT_TOO_LONG: (ContextTooLongError, 400),
+    Fault.CREDENTIAL: (CredentialRefusedError, 401),
+    Fault.REDIRECT: (RedirectedError, 302),
+}
+
+
 class Report(StrEnum):
     """How a vendor reports usage. What it reports and can be believed, it bills."""
 
@@ -116,7 +126,7 @@ class Call:
     truth: Usage = field(default_factory=Usage)
     truth_nanos: int = 0
     is_complete: bool = False
-    is_over: bool = False
+    was_unreachable: bool = False
 
 
 class Fleet:
@@ -222,11 +232,10 @@ class _Visit:
         chance = self._chance
         await asyncio.sleep(chance.span(0.0005, 0.05))
         if self._fault in _BEFORE_ANYTHING:
-            self._call.is_over = True
+            self._call.was_unreachable = True
             raise UnreachableError
         if self._fault in _REFUSALS:
             await asyncio.sleep(chance.span(0.001, 0.5))
-            self._call.is_over = True
             raise self._refusal()
         self._bill(replace(self._full, output_tokens=0))
         if self._fault is Fault.SILENT:
@@ -263,7 +272,6 @@ class _Visit:
 
     async def __anext__(self) -> StreamPart:
         if self._position >= len(self._steps):
-            self._call.is_over = True
             raise StopAsyncIteration
         if not self._is_first:
             await self._pause()
@@ -336,18 +344,13 @@ class _Visit:
                 error = InvalidReplyError(wire_status=200)
             case _:
                 error = TruncatedError(wire_status=200)
-        self._call.is_over = True
         raise error
 
     def _refusal(self) -> UpstreamError:
         retry_after_s = self._chance.one_of(None, 0, 1, 3, 40)
         match self._fault:
-            case Fault.RATE_LIMITED:
-                return RateLimitedError(wire_status=429)
             case Fault.RATE_LIMITED_UNTIL:
                 return RateLimitedError(wire_status=429, retry_after_s=retry_after_s)
-            case Fault.QUOTA:
-                return QuotaExhaustedError(wire_status=429)
             case Fault.SERVER_ERROR | Fault.OVERLOADED:
                 if self._bills_failures:
                     self._bill(self._full)
@@ -355,14 +358,9 @@ class _Visit:
                 return ServerFailedError(
                     wire_status=status, is_billable=self._bills_failures, retry_after_s=retry_after_s
                 )
-            case Fault.CONTEXT_TOO_LONG:
-                return ContextTooLongError(wire_status=400)
-            case Fault.CREDENTIAL:
-                return CredentialRefusedError(wire_status=401)
-            case Fault.REDIRECT:
-                return RedirectedError(wire_status=302)
             case _:
-                return RequestRejectedError(wire_status=self._chance.one_of(400, 404, 413, 422))
+                kind, status = _PLAIN_REFUSALS[self._fault or Fault.REJECTED]
+                return kind(wire_status=status)
 
     def _reported(self) -> Usage | None:
         """What the vendor says at the end; it bills what it says, if that is a count at all."""
@@ -385,7 +383,7 @@ class _Visit:
         self._call.truth_nanos = cost_nanos(usage=usage, price=self._price)
 
     def _complete(self) -> None:
-        self._call.is_complete = self._call.is_over = True
+        self._call.is_complete = True
 
     def _logprobs(self) -> dict[str, Any] | None:
         if not self._gives_logprobs:

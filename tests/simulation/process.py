@@ -112,7 +112,7 @@ class WebProcess(Host):
 
     def freeze(self, for_s: float) -> None:
         """Run nothing for so long, and then everything that is due."""
-        self.resumes_at = self._world.loop.time() + for_s
+        self.resumes_at = max(self.resumes_at, self._world.loop.time() + for_s)
         for visitor in self.visitors:
             visitor.was_held_up = True
 
