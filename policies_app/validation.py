@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 from policies_app.routing.codes import BudgetScope, KillScope, Strategy
+from policies_app.routing.compilation import DIRECT_POLICY
 
 Values = Mapping[str, Any]
 FieldErrors = dict[str, str]
@@ -48,6 +49,13 @@ BUDGET_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     BudgetScope.POLICY: ("policy",),
 }
 """Which fields a budget of each scope must fill in. An end user is optional: empty means each one separately."""
+
+
+def policy_errors(values: Values) -> FieldErrors:
+    """What is wrong with a policy, its rules aside."""
+    if values.get("name") == DIRECT_POLICY:
+        return {"name": f"“{DIRECT_POLICY}” is reserved for callers that name a model instead of a policy."}
+    return {}
 
 
 def rule_errors(values: Values) -> FieldErrors:

@@ -37,9 +37,22 @@ from policies_app.services.errors import ServiceError
 from policies_app.services.policy_files import export_policy, import_policy
 from policies_app.services.publishing import publish_policy, roll_back_policy
 from policies_app.services.reviews import Review, review_draft, review_version
+from policies_app.validation import policy_errors
 
 _STATE_COLOURS = {"same": "success", "differs": "warning", "new": "info", "broken": "danger"}
 _PUBLISH = "policies_app.publish_policy"
+
+
+class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Policy
+        exclude = ()  # noqa: DJ006
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        for field, message in policy_errors(values).items():
+            self.add_error(field, message)
+        return values
 
 
 class NoteForm(forms.Form):
@@ -117,6 +130,7 @@ class RuleInline(TabularInline):
 
 @admin.register(Policy)
 class PolicyAdmin(NeverDeleted, AuditedAdmin):
+    form = PolicyForm
     list_display = ("name", "description", "tenant", "live", "state", "enabled")
     list_filter = ("enabled", ("tenant", RelatedDropdownFilter))
     list_filter_submit = True

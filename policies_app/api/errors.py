@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError
 from django.db.models import ProtectedError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -73,8 +73,8 @@ def _as_api_error(error: Exception) -> Exception:
             return ConflictError({"detail": "Other rows still use it: switch it off instead."})
         case RequestDataTooBig():
             return BodyTooLargeError()
-        case IntegrityError():
-            return _constraint_error(error)
+        case IntegrityError() | DataError():
+            return _database_error(error)
         case _:
             return error
 
@@ -94,7 +94,11 @@ def _messages(error: DjangoValidationError) -> dict[str, list[str]]:
     return {("non_field_errors" if k == "__all__" else k): v for k, v in error.message_dict.items()}
 
 
-def _constraint_error(error: IntegrityError) -> Exception:
+def _database_error(error: IntegrityError | DataError) -> Exception:
+    if isinstance(error, DataError):
+        return exceptions.ValidationError(
+            {"non_field_errors": ["A value is too long, too large, or no text."]}
+        )
     name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
     if name not in _CONSTRAINTS:
         return error

@@ -23,7 +23,7 @@ from policies_app.services.drafts import add_conditions, add_validators, policie
 from policies_app.services.operand_rows import condition_of, validator_of
 from policies_app.services.publishing import publish_policy, roll_back_policy
 from policies_app.services.reviews import review_draft
-from policies_app.validation import rule_errors, step_count_error
+from policies_app.validation import policy_errors, rule_errors, step_count_error
 
 
 class ConditionsField(serializers.ListField):
@@ -130,6 +130,9 @@ class PolicySerializer(StrictModelSerializer):
             "rules",
         )
         read_only_fields = ("created_at",)
+
+    def field_errors(self, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return policy_errors(values)
 
     def validate_rules(self, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
         names = [rule["name"] for rule in rules]

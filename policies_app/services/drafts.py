@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.db.models import Prefetch, QuerySet
 
 from policies_app.models import Condition, Judge, Model, Policy, Rule, Step, Tenant, Validator
@@ -116,14 +116,23 @@ class _Known:
     judges: dict[str, Judge]
 
 
-@transaction.atomic
 def replace_draft(*, policy: Policy, document: PolicyDocument) -> None:
     """Make the policy's rows say what `document` says. Disabled rules of the draft go, too.
 
     Judges are taken at their newest versions, as drafts always are.
 
-    :raises DraftNotReplacedError: if it names a model, tenant or judge that does not exist.
+    :raises DraftNotReplacedError: if it names a model, tenant or judge that does not exist, or states what no row can hold.
     """
+    try:
+        with transaction.atomic():
+            _replace_rows(policy, document)
+    except DataError as error:
+        raise DraftNotReplacedError(
+            "A name or a figure in it is too long or too large to be stored."
+        ) from error
+
+
+def _replace_rows(policy: Policy, document: PolicyDocument) -> None:
     known = _Known(
         models=_find(Model, "model", _model_names(document)),
         tenants=_find(Tenant, "tenant", _tenant_names(document)),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import yaml
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from policies_app.models import AuditAction, Policy, PolicyVersion
@@ -10,6 +11,7 @@ from policies_app.routing.document import DocumentError, PolicyDocument, dump, l
 from policies_app.services.audit import record_action
 from policies_app.services.drafts import draft_document, replace_draft
 from policies_app.services.errors import ServiceError
+from policies_app.validation import policy_errors
 
 _LONGEST_FILE = 1_000_000
 
@@ -31,10 +33,11 @@ def export_policy(*, policy: Policy, version: PolicyVersion | None = None) -> st
 def import_policy(*, text: str, author_name: str, reason: str = "") -> Policy:
     """Make the file the draft of the policy that it names, creating the policy if need be. Publishes nothing.
 
-    :raises PolicyFileError: if it is no policy document.
-    :raises DraftNotReplacedError: if it names a model or tenant that does not exist.
+    :raises PolicyFileError: if it is no policy document, or its name is reserved.
+    :raises DraftNotReplacedError: if it names a model, tenant or judge that does not exist.
     """
     document = read_policy_file(text)
+    _require_policy_name(document.name)
     policy, _ = Policy.objects.get_or_create(name=document.name)
     replace_draft(policy=policy, document=document)
     record_action(
@@ -60,6 +63,15 @@ def read_policy_file(text: str) -> PolicyDocument:
         raise PolicyFileError(f"The file is not YAML: {error}") from error
     except DocumentError as error:
         raise PolicyFileError(f"The file is no policy document: {error}.") from error
+
+
+def _require_policy_name(name: str) -> None:
+    try:
+        Policy._meta.get_field("name").clean(name, None)  # noqa: SLF001 - Django documents it
+    except ValidationError as error:
+        raise PolicyFileError(f"No policy can be called “{name[:64]}”: {' '.join(error.messages)}") from error
+    for problem in policy_errors({"name": name}).values():
+        raise PolicyFileError(problem)
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -163,3 +163,9 @@ def test_the_page_shows_what_each_rule_can_take_at_most(ops, fleet):
     by_rule = {worst["rule"]: worst for worst in answer.context["worst_cases"]}
     assert by_rule["racing"] == {"rule": "racing", "attempts": 2, "seconds": "7.5", "cost": "$0.05"}
     assert "7.5" in answer.content.decode()
+
+
+def test_the_name_of_what_is_no_policy_is_reserved(ops, errors_of):
+    errors = errors_of(ops.post("/admin/policies_app/policy/add/", {"name": "direct", "enabled": "on"}))
+
+    assert "reserved" in errors["name"][0]

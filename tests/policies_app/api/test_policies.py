@@ -202,3 +202,9 @@ def test_a_draft_that_contradicts_itself_is_a_conflict_that_names_the_rule(ops, 
     for action in (ops.get("/api/v1/policies/auto/diff/"), ops.post("/api/v1/policies/auto/publish/")):
         assert action.status_code == 409
         assert "odd" in action.json()["detail"]
+
+
+def test_the_name_of_what_is_no_policy_is_reserved(ops, fleet):
+    answer = create(ops, name="direct", rules=[default_rule("small")])
+
+    assert (answer.status_code, list(answer.json())) == (400, ["name"])

@@ -1,5 +1,7 @@
 """Every strategy, condition and validator by the API, and judges by versions."""
 
+import json
+
 import pytest
 
 from policies_app.models import Judge, Policy
@@ -76,6 +78,18 @@ def test_what_no_document_can_say_is_refused(ops, fleet, changes, complaint):
 
     assert answer.status_code in {400, 409, 422}
     assert complaint in answer.content.decode()
+    assert not Policy.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["nul \0", "half a pair \ud800"])
+def test_a_schema_that_cannot_be_stored_is_refused(ops, fleet, text):
+    schema = {"kind": "json_schema", "schema": {"const": text}}
+    rule = cascade(steps=[{"model": "small", "validators": [schema]}])
+
+    body = json.dumps({"name": "auto", "rules": [rule]})
+    answer = ops.generic("POST", "/api/v1/policies/", body, content_type="application/json")
+
+    assert answer.status_code == 400
     assert not Policy.objects.exists()
 
 

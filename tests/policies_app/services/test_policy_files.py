@@ -85,6 +85,8 @@ def test_an_older_version_can_be_exported(fleet):
         ("!!python/object/apply:os.system ['true']", "not YAML"),
         ("x: &a [1]\ny: *a", "aliases"),
         ("x" * 1_000_001, "longer"),
+        (MINIMAL.replace("name: imported", "name: direct"), "reserved"),
+        (MINIMAL.replace("name: imported", f"name: {'x' * 300}"), "at most 64"),
     ],
 )
 def test_a_file_that_is_no_policy_is_refused_in_words(text, words):
@@ -102,5 +104,22 @@ def test_a_file_that_names_an_unknown_model_or_tenant_changes_nothing(fleet):
         import_policy(text=text.replace("model: small", "model: nimbus"), author_name="git")
     with pytest.raises(DraftNotReplacedError, match="tenant called apex"):
         import_policy(text=text.replace("- acme", "- apex"), author_name="git")
+
+    assert draft_document(policy) == before
+
+
+@pytest.mark.parametrize(
+    ("stated", "too_much"),
+    [
+        ("name: default", f"name: {'x' * 300}"),
+        ("strategy: single,", "strategy: single, max_attempts: 99999,"),
+    ],
+)
+def test_a_file_that_no_row_can_hold_changes_nothing(fleet, stated, too_much):
+    policy = import_policy(text=MINIMAL, author_name="git")
+    before = draft_document(policy)
+
+    with pytest.raises(DraftNotReplacedError, match="too long or too large"):
+        import_policy(text=MINIMAL.replace(stated, too_much), author_name="git")
 
     assert draft_document(policy) == before
