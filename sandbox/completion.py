@@ -1,6 +1,5 @@
 """One finished call: what the model generated, what it used, and OpenAI's two ways to write it down."""
 
-import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,12 +13,12 @@ from sandbox.answers import Answer, compose_answer
 from sandbox.chance import draw
 from sandbox.chat import ChatRequest, NamedTool, Tool
 from sandbox.fleet import VendorModel
+from sandbox.logprobs import Certainty, render_logprobs
 from sandbox.specimens import fit_schema
+from sandbox.speech import UNSCRIPTED, Speech, each
 from sandbox.tokens import count_tokens, split_tokens
 
 REASONING_TOKENS = {"low": 16, "medium": 64, "high": 256, "xhigh": 512}
-
-_ALTERNATIVES = (" the", " a", " it", ".", " and", " of", " to", ",", " is", " that")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +30,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One of the n replies. `tokens` are the text's; a reply with tool calls has none."""
+    """One of the n replies. `tokens` are those of its text or of its refusal, tool calls come behind."""
 
     index: int
     tokens: tuple[str, ...]
-    confidence: float
+    certainty: Certainty
     finish_reason: str
     tool_calls: tuple[ToolCall, ...] = ()
+    is_refusal: bool = False
+
+    @property
+    def has_content(self) -> bool:
+        return not self.is_refusal and (bool(self.tokens) or not self.tool_calls)
 
     @property
     def output_tokens(self) -> int:
@@ -99,11 +103,11 @@ class Chunk:
 
 
 def complete(
-    chat: ChatRequest, *, model: VendorModel, cached_tokens: int = 0, content: str | None = None
+    chat: ChatRequest, *, model: VendorModel, cached_tokens: int = 0, speech: Speech = UNSCRIPTED
 ) -> Completion:
-    """Let a model serve a request; `content` puts words into its mouth."""
+    """Let a model serve a request, in its own words or in scripted ones."""
     reasoning = REASONING_TOKENS.get(chat.reasoning_effort or "", 0)
-    choices = tuple(_choose(chat, model, index, reasoning, content) for index in range(chat.choices))
+    choices = tuple(_choose(chat, model, index, reasoning, speech) for index in range(chat.choices))
     return Completion(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         created_at=int(time.time()),
@@ -119,17 +123,38 @@ def complete(
     )
 
 
-def _choose(chat: ChatRequest, model: VendorModel, index: int, reasoning: int, content: str | None) -> Choice:
+def _choose(chat: ChatRequest, model: VendorModel, index: int, reasoning: int, speech: Speech) -> Choice:
     answer = compose_answer(model=model, question=chat.question, fingerprint=chat.fingerprint(), sample=index)
-    if content is None and (tools := _tools_to_call(chat)):
-        calls = tuple(_call_tool(tool, answer, index) for tool in tools)
-        return Choice(
-            index=index, tokens=(), confidence=answer.confidence, finish_reason="tool_calls", tool_calls=calls
-        )
-    tokens, finish_reason = _truncate(
-        _format(chat, answer) if content is None else content, chat, model, reasoning
+    words = speech.words(index)
+    calls = _call_tools(chat, answer, index) if words is None else _scripted_calls(speech, index)
+    if words is None:
+        words = "" if calls else _format(chat, answer)
+    tokens, reason = _truncate(words, chat, model, reasoning)
+    return Choice(
+        index=index,
+        tokens=tokens,
+        certainty=_certainty(answer, speech),
+        finish_reason=speech.finish_reason or ("tool_calls" if calls else reason),
+        tool_calls=calls,
+        is_refusal=speech.refusal is not None,
     )
-    return Choice(index=index, tokens=tokens, confidence=answer.confidence, finish_reason=finish_reason)
+
+
+def _certainty(answer: Answer, speech: Speech) -> Certainty:
+    return Certainty(
+        confidence=answer.confidence, logprobs=each(speech.logprobs), margins=each(speech.margins)
+    )
+
+
+def _scripted_calls(speech: Speech, index: int) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(id=_call_id(call.name, position, index), name=call.name, arguments=call.arguments)
+        for position, call in enumerate(speech.tool_calls)
+    )
+
+
+def _call_tools(chat: ChatRequest, answer: Answer, index: int) -> tuple[ToolCall, ...]:
+    return tuple(_call_tool(tool, answer, index) for tool in _tools_to_call(chat))
 
 
 def _tools_to_call(chat: ChatRequest) -> Sequence[Tool]:
@@ -147,10 +172,14 @@ def _tools_to_call(chat: ChatRequest) -> Sequence[Tool]:
 def _call_tool(tool: Tool, answer: Answer, index: int) -> ToolCall:
     arguments = fit_schema({"type": "object", **tool.function.parameters}, answer=answer)
     return ToolCall(
-        id=f"call_{int(draw(tool.function.name, answer.text, index) * 16**16):016x}",
+        id=_call_id(tool.function.name, answer.text, index),
         name=tool.function.name,
         arguments=msgspec.json.encode(arguments).decode(),
     )
+
+
+def _call_id(*parts: object) -> str:
+    return f"call_{int(draw(*parts) * 16**16):016x}"
 
 
 def _format(chat: ChatRequest, answer: Answer) -> str:
@@ -186,8 +215,8 @@ def render_plain(completion: Completion, *, usage: dict[str, Any] | None) -> dic
 def _render_choice(choice: Choice, top_logprobs: int | None) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if choice.tool_calls else "".join(choice.tokens),
-        "refusal": None,
+        "content": "".join(choice.tokens) if choice.has_content else None,
+        "refusal": "".join(choice.tokens) if choice.is_refusal else None,
         "annotations": [],
     }
     if choice.tool_calls:
@@ -219,11 +248,12 @@ def render_stream(completion: Completion, *, usage: dict[str, Any] | None) -> It
 
 
 def _deltas(choice: Choice, top_logprobs: int | None) -> Iterator[tuple[dict[str, Any], int]]:
-    role = {"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None}
+    role = {"role": "assistant", "content": "" if choice.has_content else None, "refusal": None}
     yield _delta(choice, role), 0
+    part = "refusal" if choice.is_refusal else "content"
     for position, token in enumerate(choice.tokens):
         logprobs = _render_logprobs(choice, position, (token,), top_logprobs)
-        yield _delta(choice, {"content": token}, logprobs=logprobs), 1
+        yield _delta(choice, {part: token}, logprobs=logprobs), 1
     for index, call in enumerate(choice.tool_calls):
         yield from _call_deltas(choice, index, call)
     yield _delta(choice, {}, finish_reason=choice.finish_reason), 0
@@ -246,25 +276,9 @@ def _delta(
 def _render_logprobs(
     choice: Choice, position: int, tokens: Sequence[str], top_logprobs: int | None
 ) -> dict[str, Any] | None:
-    if top_logprobs is None or choice.tool_calls:
+    if top_logprobs is None or not (choice.has_content or choice.is_refusal):
         return None
-    content = [
-        _render_logprob(choice.confidence, position + offset, token, top_logprobs)
-        for offset, token in enumerate(tokens)
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _render_logprob(confidence: float, position: int, token: str, top_logprobs: int) -> dict[str, Any]:
-    probability = confidence ** (0.5 + draw("token", confidence, position, token))
-    others = [text for text in _ALTERNATIVES if text != token][: max(top_logprobs - 1, 0)]
-    rest = [(text, (1 - probability) / 2 ** (rank + 1)) for rank, text in enumerate(others)]
-    ranked = sorted([(token, probability), *rest], key=lambda pair: -pair[1])
-    return {
-        **_logprob_entry(token, probability),
-        "top_logprobs": [_logprob_entry(*pair) for pair in ranked[:top_logprobs]],
-    }
-
-
-def _logprob_entry(token: str, probability: float) -> dict[str, Any]:
-    return {"token": token, "logprob": math.log(probability), "bytes": list(token.encode())}
+    entries = render_logprobs(choice.certainty, tokens, position=position, top_logprobs=top_logprobs)
+    return (
+        {"content": None, "refusal": entries} if choice.is_refusal else {"content": entries, "refusal": None}
+    )

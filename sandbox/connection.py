@@ -15,13 +15,19 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class Connection(asyncio.Protocol):
-    """Serves one client; `on_lost` is called with the connection once it is gone."""
+    """Serves one client; `on_made` and `on_lost` are called with the connection when it is, TLS and all."""
 
     def __init__(
-        self, *, handle: Callable[[HttpRequest], Exchange], on_lost: Callable[["Connection"], None]
+        self,
+        *,
+        handle: Callable[[HttpRequest], Exchange],
+        on_made: Callable[["Connection"], None],
+        on_lost: Callable[["Connection"], None],
     ) -> None:
         self._handle = handle
+        self._on_made = on_made
         self._on_lost = on_lost
+        self._client_left = False
         self._parser = RequestParser()
         self._requests: asyncio.Queue[HttpRequest | ProtocolError] = asyncio.Queue()
         self._flushed = asyncio.Event()
@@ -32,6 +38,7 @@ class Connection(asyncio.Protocol):
         # With no room in the buffer, "flushed" means that the kernel has every byte.
         self._transport.set_write_buffer_limits(high=0)
         self._task = asyncio.get_running_loop().create_task(self._serve())
+        self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -47,14 +54,16 @@ class Connection(asyncio.Protocol):
         self._flushed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # A task that was stopped, or has ended the reply itself, is not asked any more.
+        self._client_left = True
         self._task.cancel()
         self._on_lost(self)
 
     async def stop(self) -> None:
         """Drop the connection and wait until nothing of it is left running."""
-        self._transport.abort()
         self._task.cancel()
         await asyncio.wait([self._task])
+        self._transport.abort()
 
     async def _serve(self) -> None:
         try:
@@ -79,21 +88,40 @@ class Connection(asyncio.Protocol):
             await self._write(exchange.reply, progress)
         finally:
             if exchange.on_end is not None:
-                exchange.on_end(Ended(seen=progress.finished, unsent_tokens=progress.unsent_tokens))
+                exchange.on_end(
+                    Ended(
+                        seen=progress.finished,
+                        unsent_tokens=progress.unsent_tokens,
+                        client_left=self._client_left,
+                    )
+                )
 
     async def _write(self, reply: Reply, progress: "_Progress") -> None:
         await _pause(reply.delay_ms)
-        head = reply.encode_head() if reply.sends_head else b""
+        head = reply.encode_head()
+        if reply.head_byte_delay_ms:
+            await self._dribble(head, reply.head_byte_delay_ms)
+            head = b""
         for piece in reply.pieces or (Piece(data=b""),):
             await _pause(piece.delay_ms)
-            self._transport.write(head + reply.encode_piece(piece))
-            head = b""
             progress.unsent_tokens -= piece.output_tokens
-            await self._flushed.wait()
-        self._transport.write(reply.encode_end())
-        await self._flushed.wait()
+            await self._send(head + reply.encode_piece(piece), reply.byte_delay_ms)
+            head = b""
+        await self._send(reply.encode_end(), reply.byte_delay_ms)
         await self._end(reply.ending)
         progress.finished = reply.ending is Ending.KEEP_ALIVE
+
+    async def _send(self, data: bytes, byte_delay_ms: float = 0) -> None:
+        if byte_delay_ms:
+            await self._dribble(data, byte_delay_ms)
+        else:
+            self._transport.write(data)
+            await self._flushed.wait()
+
+    async def _dribble(self, data: bytes, delay_ms: float) -> None:
+        for position in range(len(data)):
+            await self._send(data[position : position + 1])
+            await _pause(delay_ms)
 
     async def _end(self, ending: Ending) -> None:
         match ending:

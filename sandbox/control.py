@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sandbox.errors import ApiError
-from sandbox.faults import Script, parse_fault
+from sandbox.scripts import Script, parse_fault
 from sandbox.vendor import Vendor
 from sandbox.wire import HttpRequest, Reply
 

@@ -16,6 +16,7 @@ import msgspec
 from sandbox.completion import Choice, Completion, Usage, render_plain
 from sandbox.errors import error_body
 from sandbox.fleet import FLEET, VendorModel
+from sandbox.logprobs import Certainty
 from sandbox.tokens import split_tokens
 from sandbox.vendor import Exchange, render_events
 from sandbox.wire import HttpRequest, Reply, RequestParser
@@ -159,7 +160,7 @@ def _answer_as(model: VendorModel) -> Completion:
         id=_BLANK_ID,
         created_at=1_767_225_600,
         model=model,
-        choices=(Choice(index=0, tokens=tokens, confidence=1.0, finish_reason="stop"),),
+        choices=(Choice(index=0, tokens=tokens, certainty=Certainty(confidence=1.0), finish_reason="stop"),),
         usage=Usage(
             prompt_tokens=INPUT_TOKENS,
             cached_tokens=0,

@@ -13,13 +13,15 @@ from sandbox.wire import HttpRequest
 
 MAX_ENTRIES = 100_000
 MAX_REQUESTS = 500
+MAX_PROMPT_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One call as the vendor bills it, in disjoint buckets; reasoning is part of the output.
 
-    `seen` says that the whole reply was handed to the network while the client was still there.
+    `seen` says that the whole reply was handed to the network while the client was still there,
+    `client_left` that it hung up before. `prompt` is what was asked, as far as it tells calls apart.
     """
 
     id: str
@@ -33,6 +35,9 @@ class LedgerEntry:
     billed: bool
     seen: bool
     at: float
+    prompt: str = ""
+    client_left: bool = False
+    ended_at: float | None = None
 
     @property
     def cost_nanos(self) -> int:
@@ -56,7 +61,9 @@ class VendorLedger:
         self._lock = Lock()
         self._entries: dict[str, LedgerEntry] = {}
 
-    def open(self, completion: Completion, *, streamed: bool, fault: str | None, billed: bool) -> LedgerEntry:
+    def open(
+        self, completion: Completion, *, prompt: str, streamed: bool, fault: str | None, billed: bool
+    ) -> LedgerEntry:
         """Bill a call in full, before its first byte leaves."""
         usage = completion.usage
         entry = LedgerEntry(
@@ -71,6 +78,7 @@ class VendorLedger:
             billed=billed,
             seen=False,
             at=time.time(),
+            prompt=prompt[:MAX_PROMPT_CHARACTERS],
         )
         with self._lock:
             self._entries[entry.id] = entry
@@ -78,12 +86,18 @@ class VendorLedger:
                 del self._entries[next(iter(self._entries))]
         return entry
 
-    def close(self, entry_id: str, *, seen: bool, ungenerated_tokens: int) -> None:
+    def close(self, entry_id: str, *, seen: bool, ungenerated_tokens: int, client_left: bool = False) -> None:
         """Record how the call ended; tokens that were never generated are taken off the bill."""
         with self._lock:
             if (entry := self._entries.get(entry_id)) is not None:
                 output_tokens = entry.output_tokens - ungenerated_tokens
-                self._entries[entry_id] = replace(entry, seen=seen, output_tokens=output_tokens)
+                self._entries[entry_id] = replace(
+                    entry,
+                    seen=seen,
+                    output_tokens=output_tokens,
+                    client_left=client_left,
+                    ended_at=time.time(),
+                )
 
     def clear(self) -> None:
         with self._lock:
@@ -98,6 +112,14 @@ class VendorLedger:
     def total_nanos(self) -> int:
         """Return the bill."""
         return sum(entry.cost_nanos for entry in self.entries)
+
+    def total_nanos_of(self, contains: str, *, model: str | None = None) -> int:
+        """Return the bill of the calls whose prompt holds a text, of one model or of all."""
+        return sum(
+            entry.cost_nanos
+            for entry in self.entries
+            if contains in entry.prompt and model in {None, entry.model}
+        )
 
     def as_wire(self) -> dict[str, Any]:
         entries = self.entries

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 from types import TracebackType
@@ -11,8 +11,10 @@ from typing import Self
 from sandbox.connection import Connection
 from sandbox.control import PREFIX, ConnectionCounts, Control
 from sandbox.fast import FastConnection, FastLedger
-from sandbox.faults import Fault, Script, parse_fault
+from sandbox.faults import Fault
 from sandbox.ledger import RequestJournal, VendorLedger
+from sandbox.scripts import Script, in_turn, parse_fault
+from sandbox.tls import Identity, TlsVariant
 from sandbox.vendor import Exchange, Vendor
 from sandbox.wire import HttpRequest, Reply
 
@@ -21,7 +23,7 @@ class SandboxServer:
     """A vendor on a port, for as long as the `async with` block runs.
 
     Port 0 takes a free one. The models have no latency unless `speed` gives them some: 1 is
-    life-like, 10 is ten times as fast. `fast` answers from templates, for measurements: no faults,
+    life-like, 10 is ten times as fast. `tls` serves HTTPS, with a certificate in that variant. `fast` answers from templates, for measurements: no faults,
     no key, and `fast_ledger` counts what `ledger` would have itemised.
     """
 
@@ -33,7 +35,9 @@ class SandboxServer:
         speed: float = math.inf,
         api_key: str | None = None,
         fast: bool = False,
+        tls: TlsVariant | None = None,
     ) -> None:
+        self.identity = None if tls is None else Identity(tls, host=host)
         self.host = host
         self.port = port
         self.connections = ConnectionCounts()
@@ -49,7 +53,8 @@ class SandboxServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, self.host, self.port, backlog=4096)
+        tls = None if self.identity is None else self.identity.server_context()
+        self._server = await loop.create_server(self._accept, self.host, self.port, backlog=4096, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -63,7 +68,8 @@ class SandboxServer:
     @property
     def origin(self) -> str:
         """Return the address without a path."""
-        return f"http://{self.host}:{self.port}"
+        scheme = "http" if self.identity is None else "https"
+        return f"{scheme}://{self.host}:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -93,21 +99,38 @@ class SandboxServer:
         parsed = parse_fault(fault) if isinstance(fault, str) else fault
         self._vendor.faults.add(Script(fault=parsed, model=model, contains=contains, times=times))
 
+    def script_in_turn(
+        self,
+        faults: Iterable[Fault | str | None],
+        *,
+        model: str | None = None,
+        contains: str | None = None,
+    ) -> None:
+        """Let the first request that matches meet the first fault, the next one the next; None lets one go well.
+
+        :raises ValueError: if a textual fault is neither JSON, nor a kind, nor a status code.
+        """
+        parsed = [parse_fault(fault) if isinstance(fault, str) else fault for fault in faults]
+        self._vendor.faults.add(*in_turn(parsed, model=model, contains=contains))
+
     def clear_faults(self) -> None:
         """Heal everything."""
         self._vendor.faults.clear()
 
     def _accept(self) -> Connection | FastConnection:
-        connection = self._open_connection()
+        if self._fast:
+            connection: Connection | FastConnection = FastConnection(
+                ledger=self.fast_ledger, handle=self._handle, on_lost=self._forget
+            )
+            self._note(connection)
+            return connection
+        return Connection(handle=self._handle, on_made=self._note, on_lost=self._forget)
+
+    def _note(self, connection: Connection | FastConnection) -> None:
+        """A connection stands, TLS and all."""
         self._open.add(connection)
         self.connections.open += 1
         self.connections.accepted += 1
-        return connection
-
-    def _open_connection(self) -> Connection | FastConnection:
-        if self._fast:
-            return FastConnection(ledger=self.fast_ledger, handle=self._handle, on_lost=self._forget)
-        return Connection(handle=self._handle, on_lost=self._forget)
 
     def _forget(self, connection: Connection | FastConnection) -> None:
         self._open.discard(connection)

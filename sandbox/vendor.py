@@ -10,10 +10,13 @@ import msgspec
 from sandbox.chat import ChatRequest, parse_chat
 from sandbox.completion import Completion, complete, render_plain, render_stream
 from sandbox.errors import ApiError
-from sandbox.faults import Fault, FaultBoard, misbehave, parse_script, reported_usage
+from sandbox.faults import Fault
 from sandbox.fleet import FLEET, VendorModel
 from sandbox.ledger import RequestJournal, VendorLedger
+from sandbox.misbehaviour import misbehave, reported_usage
 from sandbox.prompt_cache import PromptCache
+from sandbox.scripts import FaultBoard, parse_script
+from sandbox.speech import UNSCRIPTED
 from sandbox.wire import Framing, Headers, HttpRequest, Piece, Reply
 
 SCRIPT_METADATA_KEY = "sandbox"
@@ -23,10 +26,11 @@ _MODELS_CREATED_AT = 1_767_225_600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a reply ended: whether all of it was sent, and the tokens of the pieces that were not."""
+    """How a reply ended: whether all of it was sent, the tokens of the pieces that were not, and who left."""
 
     seen: bool
     unsent_tokens: int
+    client_left: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +91,11 @@ class Vendor:
         model = _find_model(chat.model)
         _check_context(chat, model)
         fault = self._find_fault(chat, request)
-        content = fault.content if fault is not None else None
         cached_tokens = self._prompt_cache.look_up(model=model.name, prompt=chat.transcript)
-        completion = complete(chat, model=model, cached_tokens=cached_tokens, content=content)
+        completion = complete(chat, model=model, cached_tokens=cached_tokens, speech=fault or UNSCRIPTED)
         reply = self._render(chat, completion, fault)
-        return self._bill(chat, completion, fault, reply if fault is None else misbehave(fault, reply))
+        spoilt = reply if fault is None else misbehave(fault, reply)
+        return self._bill(chat, completion, fault, spoilt)
 
     def _find_fault(self, chat: ChatRequest, request: HttpRequest) -> Fault | None:
         if carried := (chat.metadata or {}).get(SCRIPT_METADATA_KEY):
@@ -99,9 +103,9 @@ class Vendor:
                 script = parse_script(carried)
             except ValueError as error:
                 raise ApiError(status=400, message=f"Invalid fault: {error}", param="metadata") from error
-            if script.matches(model=chat.model, body=""):
+            if script.matches(model=chat.model, text=""):
                 return script.fault
-        return self.faults.take(model=chat.model, body=request.body.decode(errors="replace"))
+        return self.faults.take(model=chat.model, text=request.body.decode(errors="replace"))
 
     def _render(self, chat: ChatRequest, completion: Completion, fault: Fault | None) -> Reply:
         usage = reported_usage(fault, completion.usage.as_wire())
@@ -117,13 +121,19 @@ class Vendor:
     def _bill(self, chat: ChatRequest, completion: Completion, fault: Fault | None, reply: Reply) -> Exchange:
         entry = self.ledger.open(
             completion,
+            prompt=chat.transcript,
             streamed=bool(chat.stream),
             fault=None if fault is None else fault.kind,
             billed=fault is None or fault.is_billed,
         )
 
         def close(ended: Ended) -> None:
-            self.ledger.close(entry.id, seen=ended.seen, ungenerated_tokens=ended.unsent_tokens)
+            self.ledger.close(
+                entry.id,
+                seen=ended.seen,
+                ungenerated_tokens=ended.unsent_tokens,
+                client_left=ended.client_left,
+            )
 
         return Exchange(reply=reply, on_end=close)
 

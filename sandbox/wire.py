@@ -14,6 +14,9 @@ import msgspec
 MAX_HEAD_BYTES = 65_536
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
+# The first byte of a TLS record that opens a handshake.
+_TLS_HANDSHAKE = b"\x16"
+
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -70,6 +73,8 @@ class RequestParser:
         return HttpRequest(head=head, body=body)
 
     def _take_head(self) -> RequestHead | None:
+        if self._buffer.startswith(_TLS_HANDSHAKE):
+            raise ProtocolError("the client sent a TLS handshake to a port without TLS")
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self._buffer) > MAX_HEAD_BYTES:
@@ -127,7 +132,6 @@ def _parse_size(text: str, *, base: int) -> int:
 class Framing(StrEnum):
     LENGTH = "length"
     CHUNKED = "chunked"
-    BROKEN_CHUNKS = "broken_chunks"
 
 
 class Ending(StrEnum):
@@ -141,19 +145,25 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Bytes that are written at once, `delay_ms` after those before them."""
+    """Bytes that are written at once, `delay_ms` after those before them.
+
+    Where the body is chunked they are a chunk; one that has no size is broken.
+    """
 
     data: bytes
     delay_ms: float = 0
     output_tokens: int = 0
+    has_size: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What goes back on the connection, and how it goes wrong.
 
-    `declared_bytes` is the content length to state where it is not the true one. An ending other
-    than `KEEP_ALIVE` leaves a chunked body without its last chunk.
+    `declared_bytes` is the content length to state where it is not the true one, `head_bytes` how
+    much of the head is sent where it is not all of it; 0 sends none. Delays by byte stand between the
+    bytes of the body and of the head. An ending other than `KEEP_ALIVE` leaves a chunked body without
+    its last chunk.
     """
 
     status: int = 200
@@ -162,7 +172,9 @@ class Reply:
     framing: Framing = Framing.LENGTH
     ending: Ending = Ending.KEEP_ALIVE
     delay_ms: float = 0
-    sends_head: bool = True
+    byte_delay_ms: float = 0
+    head_byte_delay_ms: float = 0
+    head_bytes: int | None = None
     declared_bytes: int | None = None
 
     @classmethod
@@ -179,16 +191,16 @@ class Reply:
         return sum(len(piece.data) for piece in self.pieces)
 
     def encode_head(self) -> bytes:
-        """Return the status line and headers."""
+        """Return the status line and headers, or as much of them as is sent."""
         lines = [f"HTTP/1.1 {self.status} {_reason(self.status)}"]
         lines += [f"{name}: {value}" for name, value in (*self.headers, self._framing_header())]
-        return "\r\n".join((*lines, "", "")).encode("latin-1")
+        return "\r\n".join((*lines, "", "")).encode("latin-1")[: self.head_bytes]
 
     def encode_piece(self, piece: Piece) -> bytes:
         """Return the bytes of one piece in this reply's framing."""
         if self.framing is Framing.LENGTH or not piece.data:
             return piece.data
-        size = b"zz" if self.framing is Framing.BROKEN_CHUNKS else b"%x" % len(piece.data)
+        size = b"%x" % len(piece.data) if piece.has_size else b"zz"
         return size + b"\r\n" + piece.data + b"\r\n"
 
     def encode_end(self) -> bytes:

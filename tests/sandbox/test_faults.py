@@ -8,7 +8,8 @@ import time
 import openai
 import pytest
 
-from sandbox.faults import Fault, FaultKind, parse_fault
+from sandbox.faults import Fault, FaultKind
+from sandbox.scripts import parse_fault
 from sandbox.server import SandboxServer
 from tests.sandbox.raw_http import encode_chat, parse_events, post_chat
 
