@@ -74,7 +74,7 @@ def _create_policy(cell: Cell, *, vendor: str, hopeless: Mapping[Address, str]) 
         steps=tuple(
             StepDocument(
                 model=model_name(cell, model),
-                timeout_ms=STEP_MS if model == BAD else None,
+                timeout_ms=STEP_MS if model == BAD and not cell.row.out_of_time else None,
                 validators=_VALIDATORS if strategy is Strategy.CASCADE else (),
             )
             for model in cell.models

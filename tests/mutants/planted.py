@@ -712,14 +712,14 @@ _WIRE = (
         path=f"{_EXECUTION}/errors.py",
         search="    fault = FaultClass.CREDENTIAL_REFUSED\n    client_code",
         replace="    fault = FaultClass.CREDENTIAL_REFUSED\n    client_status = 401\n    client_code",
-        tests=(*EXECUTION, "tests/wire/test_failover.py"),
+        tests=(*MATRIX, "-k", "failover and plain and alone"),
     ),
     Mutant(
         name="a cancelled dispatch leaves its connection open",
         path="dispatch_app/providers/upstream.py",
         search="                await response.stream.aclose()  # type: ignore[union-attr] # the transport's streams are asynchronous\n",
         replace="                pass\n",
-        tests=("tests/faults/test_cancellations.py",),
+        tests=(*PROVIDERS, "tests/faults/test_cancellations.py"),
     ),
 )
 

@@ -101,6 +101,7 @@ def faring(**states: HealthState | tuple[HealthState, float]) -> Situation:
         (faring(small=(OPEN, 3.0), mid=(OPEN, 1.0), frontier=(COOLING, 2.0)), ["mid"]),
         # Whoever may be probed is better than all that are ejected.
         (faring(small=(OPEN, 0.1), mid=(HALF_OPEN, 9.0), frontier=(OPEN, 0.2)), ["mid"]),
+        (faring(small=(HALF_OPEN, 9.0), mid=(OPEN, 0.1), frontier=(HALF_OPEN, 0.2)), ["frontier"]),
         (faring(gone=OPEN), ["small", "mid", "frontier"]),
     ],
 )
