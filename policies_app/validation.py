@@ -4,8 +4,12 @@ The database refuses the same rows; these functions say which field to change. T
 ask them. They take values by field name and perform no I/O.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any
+
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import validator_for
 
 from policies_app.routing.codes import BudgetScope, KillScope, Strategy
 from policies_app.routing.compilation import DIRECT_POLICY
@@ -94,6 +98,15 @@ def budget_errors(values: Values) -> FieldErrors:
     return errors
 
 
+def schema_error(schema: Mapping[str, Any]) -> str:
+    """What is wrong with a JSON Schema that answers shall satisfy; empty if nothing is."""
+    try:
+        validator_for(schema).check_schema(dict(schema))
+    except SchemaError as error:
+        return f"This is no JSON Schema: {error.message}."
+    return "" if _is_storable(schema) else "The schema has a text that cannot be stored."
+
+
 def model_errors(values: Values) -> FieldErrors:
     """Limits of a fleet model that contradict each other."""
     context, output = values.get("context_window_tokens"), values.get("max_output_tokens")
@@ -115,6 +128,12 @@ def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:
         yield "budget_used_pct_min", "Say from which percentage on the rule holds."
     if values.get("budget_used_pct_min") is not None and not values.get("budget_scope"):
         yield "budget_scope", "Say which budget the percentage looks at."
+
+
+def _is_storable(value: Any) -> bool:
+    """Whether PostgreSQL takes the value as JSON: it knows neither NUL nor half a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "\\u0000" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def is_stated(condition: Any) -> bool:

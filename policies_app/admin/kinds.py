@@ -17,7 +17,7 @@ from policies_app.models.validators import VALIDATOR_CHOICES
 from policies_app.routing.codes import Capability, Weekday
 from policies_app.routing.document import DocumentError
 from policies_app.services.operand_rows import condition_of, operand_names, validator_of
-from policies_app.validation import UNCONDITIONAL
+from policies_app.validation import UNCONDITIONAL, schema_error
 
 
 def show_fields_of(widget: forms.Widget, fields_of: Mapping[str, Sequence[str]]) -> None:
@@ -100,6 +100,12 @@ class ValidatorForm(OfKindForm):
     class Meta:
         model = Validator
         exclude = ("rule",)  # noqa: DJ006
+
+    def clean_schema(self) -> Any:
+        schema = self.cleaned_data["schema"]
+        if isinstance(schema, dict) and (problem := schema_error(schema)):
+            raise forms.ValidationError(problem)
+        return schema
 
     def value_of(self, row: Any) -> object:
         return validator_of(row)

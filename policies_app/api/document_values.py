@@ -8,7 +8,8 @@ from rest_framework import serializers
 from policies_app.routing.conditions import CONDITION_KINDS, Condition
 from policies_app.routing.document import DocumentError
 from policies_app.routing.reading import plain, read_value
-from policies_app.routing.validators import VALIDATOR_KINDS, Validator
+from policies_app.routing.validators import VALIDATOR_KINDS, JsonSchemaHolds, Validator
+from policies_app.validation import schema_error
 
 
 class _DocumentValueField(serializers.Field[Any, Any, Any, Any]):
@@ -43,3 +44,9 @@ class ConditionField(_DocumentValueField):
 @extend_schema_field(_schema(VALIDATOR_KINDS))
 class ValidatorField(_DocumentValueField):
     expected = Validator
+
+    def to_internal_value(self, data: Any) -> Any:
+        validator = super().to_internal_value(data)
+        if isinstance(validator, JsonSchemaHolds) and (problem := schema_error(validator.schema or {})):
+            raise serializers.ValidationError(problem)
+        return validator

@@ -192,6 +192,8 @@ def test_a_condition_of_any_kind_is_added_without_json(ops, rule, fleet, fields,
         ),
         ("validators", {"kind": "agreement", "samples": 9, "at_least": 2}, "At most 5."),
         ("validators", {"kind": "judge", "at_least": "0.5"}, "Is missing."),
+        ("validators", {"kind": "json_schema", "schema": '{"type": 5}'}, "This is no JSON Schema"),
+        ("validators", {"kind": "json_schema", "schema": '{"const": "\\u0000"}'}, "cannot be stored"),
     ],
 )
 def test_a_row_that_publishing_would_refuse_is_refused_at_its_field(ops, rule, formset, fields, message):

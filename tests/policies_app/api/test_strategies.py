@@ -81,15 +81,22 @@ def test_what_no_document_can_say_is_refused(ops, fleet, changes, complaint):
     assert not Policy.objects.exists()
 
 
-@pytest.mark.parametrize("text", ["nul \0", "half a pair \ud800"])
-def test_a_schema_that_cannot_be_stored_is_refused(ops, fleet, text):
-    schema = {"kind": "json_schema", "schema": {"const": text}}
-    rule = cascade(steps=[{"model": "small", "validators": [schema]}])
-
+@pytest.mark.parametrize(
+    ("schema", "complaint"),
+    [
+        ({"type": "anything"}, "This is no JSON Schema"),
+        ({"const": "nul \0"}, "cannot be stored"),
+        ({"const": "half a pair \ud800"}, "cannot be stored"),
+    ],
+)
+def test_a_schema_that_no_answer_could_satisfy_is_refused(ops, fleet, schema, complaint):
+    rule = cascade(steps=[{"model": "small", "validators": [{"kind": "json_schema", "schema": schema}]}])
     body = json.dumps({"name": "auto", "rules": [rule]})
+
     answer = ops.generic("POST", "/api/v1/policies/", body, content_type="application/json")
 
     assert answer.status_code == 400
+    assert complaint in answer.content.decode()
     assert not Policy.objects.exists()
 
 
