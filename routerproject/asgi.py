@@ -24,7 +24,7 @@ from dispatch_app.execution.breakers import Breakers  # noqa: E402
 from dispatch_app.execution.hedge_budget import HedgeBudget  # noqa: E402
 from dispatch_app.execution.retry_budget import RetryBudget  # noqa: E402
 from dispatch_app.fleet.fleet import Fleet  # noqa: E402
-from dispatch_app.fleet.health import FleetHealth, key_by  # noqa: E402
+from dispatch_app.fleet.health import FleetHealth, ServedTargets, key_by  # noqa: E402
 from dispatch_app.fleet.holder import FleetHolder  # noqa: E402
 from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
 from dispatch_app.gateway.owners import Owners  # noqa: E402
@@ -62,7 +62,12 @@ async def open_services() -> AsyncIterator[Services]:
         return snapshots.current.providers.get(provider_id)
 
     ledger = PostgresLedger(conninfo=conninfo, budget_usage=budget_usage)
-    breakers = Breakers(clock=clock, random=random.Random(), key_of=key_by(find_provider))  # noqa: S311 - jitter
+    breakers = Breakers(
+        clock=clock,
+        random=random.Random(),  # noqa: S311 - jitter
+        key_of=key_by(find_provider),
+        roster=ServedTargets(lambda: snapshots.current if snapshots.is_loaded else None),
+    )
     fleet = Fleet(targets=breakers, now=clock.now)
     fleet_holder = FleetHolder(conninfo=conninfo, fleet=fleet, snapshots=snapshots)
     owners = Owners()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from typing import Protocol
 
 from dispatch_app.execution.breaker import (
     JITTER,
@@ -94,6 +95,28 @@ class _Target:
     last_used_at: float
 
 
+class Roster(Protocol):
+    """Which targets can be called at all, as the catalogue of the moment has it."""
+
+    @property
+    def version(self) -> object:
+        """Another object whenever the answers of `has` may be others."""
+
+    def has(self, key: TargetKey, *, model: str) -> bool:
+        """Whether a call of `model` would be made at this target."""
+
+
+class EveryTarget:
+    """A roster that has whatever was called."""
+
+    version: object = None
+
+    def has(self, key: TargetKey, *, model: str) -> bool:
+        """Yes."""
+        del key, model
+        return True
+
+
 FleetHealth = tuple[Mapping[str, TargetHealth], frozenset[str]]
 """The models that are not healthy, by name, and the names of the providers that are degraded."""
 
@@ -106,8 +129,15 @@ class Breakers:
     """
 
     def __init__(
-        self, *, clock: Clock, random: Random, key_of: Callable[[Candidate], TargetKey] = key_of_model
+        self,
+        *,
+        clock: Clock,
+        random: Random,
+        key_of: Callable[[Candidate], TargetKey] = key_of_model,
+        roster: Roster | None = None,
     ) -> None:
+        self._roster = roster or EveryTarget()
+        self._roster_seen: object = None
         self._clock = clock
         self._random = random
         self._key_of = key_of
@@ -199,9 +229,16 @@ class Breakers:
 
     def _refresh(self) -> None:
         now = self._clock.monotonic()
-        if now < self._refresh_at:
+        roster_version = self._roster.version
+        if now < self._refresh_at and roster_version is self._roster_seen:
             return
-        found = {key: target.breaker.status(now) for key, target in self._targets.items()}
+        self._roster_seen = roster_version
+        # A credential that was replaced, or a model that was made anew, is not to blame for what it was before.
+        found = {
+            key: target.breaker.status(now)
+            for key, target in self._targets.items()
+            if self._roster.has(key, model=target.model)
+        }
         degraded = self._degraded_providers(found, now)
         untils = [status.until for status in found.values() if status.until is not None]
         self._refresh_at = min([*untils, now + _REFRESH_S])

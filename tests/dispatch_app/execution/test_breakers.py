@@ -247,3 +247,34 @@ def test_the_same_seed_gives_the_same_times(clock: ManualClock) -> None:
         return [state.remaining_s for state in breakers.states()]
 
     assert run() == run()
+
+
+class Replaceable:
+    """A roster in which every target has the credential that is valid now."""
+
+    def __init__(self) -> None:
+        self.credential = "old"
+
+    @property
+    def version(self) -> object:
+        return self.credential
+
+    def has(self, key: TargetKey, *, model: str) -> bool:
+        return key.credential == self.credential
+
+
+def test_a_new_credential_is_not_to_blame_for_the_old_one(clock: ManualClock) -> None:
+    roster = Replaceable()
+
+    def key_of(candidate: Candidate) -> TargetKey:
+        return TargetKey(provider_id=1, credential=roster.credential, model_id=candidate.model.id, region="")
+
+    breakers = Breakers(clock=clock, random=Random(1), key_of=key_of, roster=roster)
+    small = candidate_of("small", number=1)
+    ends(breakers, small, FaultClass.CREDENTIAL_REFUSED)
+    assert set(breakers.fleet_health()[0]) == {"small"}
+
+    roster.credential = "new"
+
+    assert breakers.fleet_health() == ({}, frozenset())
+    assert breakers.admits(small)
