@@ -3,6 +3,7 @@
 PORT    ?= 8000
 WORKERS ?= 2
 ARGS    ?=
+SEEDS   ?= 200000
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
@@ -27,7 +28,7 @@ CHECK_ENVIRONMENT := SECRET_KEY=check SIGNALBOX_API_KEY_PEPPER=Y2hlY2s= SIGNALBO
   DATABASE_URL=postgres://check@127.0.0.1/check SIGNALBOX_STATE_DIR=var/check
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint format types imports bench faults mutants screenshots requirements clean
+.PHONY: help up test check lint format types imports bench simulate faults mutants screenshots requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +64,9 @@ faults: $(VENV)/development.stamp ## Play every fault in every strategy, an outa
 
 mutants: $(VENV)/development.stamp ## Plant faults into a copy of the code and see whether the suite notices (ARGS="name", JOBS=2)
 	@$(PYTHON) -m tests.mutants $(ARGS)
+
+simulate: $(VENV)/development.stamp ## Run the executor in many simulated worlds of trouble (SEEDS=, var/bench/simulate.json)
+	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 screenshots: $(VENV)/development.stamp $(VENV)/browser.stamp ## Take the README's pictures again
 	@$(PYTHON) -m routerproject.embedded.run var/screenshots $(PYTHON) docs/take_screenshots.py

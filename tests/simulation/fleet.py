@@ -299,13 +299,15 @@ class _Visit:
         """What the whole answer takes: as many tokens as bytes at worst, and never more than was allowed."""
         chance, request = self._chance, self._request
         size = sum(len(str(message["content"]).encode()) for message in request.fields["messages"])
-        inputs = chance.number(1, size + 8 * len(request.fields["messages"]))
+        is_greedy = chance.hits(0.3)
+        most_inputs = size + 8 * len(request.fields["messages"])
+        inputs = most_inputs if is_greedy else chance.number(1, most_inputs)
         cached = chance.number(0, inputs) if chance.hits(0.2) else 0
         thought = 0
         output = 0
         for text in self._call.texts:
             most = min(self._limit, len(text))
-            output += chance.number(1, most)
+            output += most if is_greedy else chance.number(1, most)
         if request.may_think:
             thought = request.choices * self._limit - output
         return Usage(

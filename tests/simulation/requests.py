@@ -105,7 +105,7 @@ def draw_visitor(
     """A request of some tenant for some policy, or for a model by its name."""
     request_id = UUID(int=(7 << 76) | (2 << 62) | (number << 96) | number)
     tenant = chance.number(1, 2)
-    names = [*setting.policies] * 6 + [*setting.catalogue]
+    names = [*setting.policies] * 20 + [*setting.catalogue]
     text = f"{nonce_of(request_id)} asks" + "?" * chance.number(1, 60)
     fields: dict[str, object] = {"messages": [{"role": "user", "content": text}]}
     if chance.hits(0.15):

@@ -183,7 +183,7 @@ def _catalogue(chance: Chance) -> Catalogue:
 
 
 def _model(chance: Chance, name: str, number: int) -> CatalogueModel:
-    lacking = chance.some_of([Capability.STREAMING, Capability.LOGPROBS], 0.15)
+    lacking = chance.some_of([Capability.STREAMING, Capability.LOGPROBS], 0.25)
     provider_id = chance.number(1, 3)
     return CatalogueModel(
         id=number,
@@ -256,7 +256,7 @@ def _route(chance: Chance, catalogue: Catalogue) -> RouteDocument:
     names = [name for name in catalogue if name != _JUDGE_MODEL]
     chance.shuffle(names)
     validates = strategy in {Strategy.CASCADE, Strategy.PARALLEL}
-    steps = tuple(_step(chance, name, validates=validates) for name in names[: chance.number(1, 4)])
+    steps = tuple(_step(chance, name, validates=validates) for name in names[: chance.number(2, 4)])
     pick = chance.one_of(*Pick)
     return RouteDocument(
         strategy=strategy,
@@ -331,7 +331,7 @@ def _budget(
         policy_id=1 if scope is BudgetScope.POLICY else None,
         end_user="",
         period=chance.one_of(BudgetPeriod.HOUR, BudgetPeriod.DAY, BudgetPeriod.LIFETIME),
-        limit_nanos=typical * chance.number(1, 16),
+        limit_nanos=int(typical * chance.span(0.3, 30.0)),
         action=action,
         downgrade_at_pct=chance.one_of(50, 90),
         downgrade_to_tier=chance.one_of(Tier.SMALL, Tier.MID),

@@ -177,7 +177,9 @@ class Simulation:
         for _ in range(self.chance.number(1, 3)):
             self._boot()
         self._draw_tempers()
-        arrivals = self._schedule_visitors(self.chance.number(4, 12), until_s=TROUBLE_S * 0.75)
+        arrivals = self._schedule_visitors(
+            self.chance.number(4, 12), within_s=self.chance.one_of(0.02, TROUBLE_S * 0.75)
+        )
         troubles = Troubles(self).draw()
         await asyncio.gather(arrivals, *troubles)
         await self._heal()
@@ -205,8 +207,10 @@ class Simulation:
         for process in self.living:
             self.loop.call_later(self.chance.random() * NEWS_S, process.learn, snapshot)
 
-    async def _schedule_visitors(self, number: int, *, until_s: float) -> None:
-        moments = sorted(self._visitor_chance.random() * until_s for _ in range(number))
+    async def _schedule_visitors(self, number: int, *, within_s: float) -> None:
+        """Some come all at once, some one by one."""
+        start = self._visitor_chance.random()
+        moments = sorted(start + self._visitor_chance.random() * within_s for _ in range(number))
         for moment in moments:
             await asyncio.sleep(max(0.0, moment - self.loop.time()))
             self._let_in(is_patient=False)
