@@ -16,7 +16,6 @@ PROVIDERS = ("tests/dispatch_app/providers",)
 SITUATION = ("tests/dispatch_app/snapshot/test_situation.py",)
 STORM = ("tests/faults/test_retry_storm.py",)
 MATRIX = ("tests/faults/test_fault_matrix.py",)
-WIRE = ("tests/wire/test_failover.py", "tests/wire/test_chat_completions.py")
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
@@ -166,7 +165,7 @@ _STREAMS = (
         path="dispatch_app/gateway/chat.py",
         search="            return self._renderer.error(item)\n",
         replace='            return self._renderer.error(item) + b"data: [DONE]\\n\\n"\n',
-        tests=("tests/wire/test_failover.py",),
+        tests=(*MATRIX, "-k", "failover and stream and alone"),
     ),
     Mutant(
         name="a stream ends before it is settled",
