@@ -19,9 +19,9 @@ from dispatch_app.execution.strategies.failover import first_answer
 from dispatch_app.execution.tasks import all_ended
 from dispatch_app.execution.validation import Validation
 from policies_app.routing.codes import AttemptRole, LogprobMeasure, Pick
+from policies_app.routing.compilation import MOST_RACERS
 from policies_app.routing.types import Candidate
 
-MOST_RACERS = 3
 SETTLING_S = 0.05
 """What is left of the deadline for picking and settling when the answers in hand must do."""
 MOST_JUDGING_SHARE = 0.3

@@ -8,8 +8,7 @@ import pytest
 
 from dispatch_app.execution import onward
 from dispatch_app.execution.errors import DispatchError, ServerFailedError
-from dispatch_app.execution.strategies.parallel import MOST_RACERS
-from policies_app.routing import compilation, worst_case
+from policies_app.routing import worst_case
 from policies_app.routing.codes import Pick, Strategy
 from policies_app.routing.document import RouteDocument, RuleDocument, StepDocument
 from policies_app.routing.validators import JudgedAtLeast, SamplesAgree
@@ -116,4 +115,3 @@ async def test_a_strategy_comes_to_the_attempts_that_are_stated_and_to_no_more(
 
 def test_the_core_and_the_strategies_go_by_the_same_figures() -> None:
     assert worst_case.LONGEST_RETRY_WAIT_MS == 1_000 * onward.MOST_WAIT_S
-    assert MOST_RACERS == compilation.MOST_RACERS
