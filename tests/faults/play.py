@@ -25,6 +25,7 @@ GOOD_DELAY_MS = STEP_MS + 400
 """In a race the good model is slower than every fault."""
 AT_ONCE = 16
 RACES_AT_ONCE = 32
+MOST_AT_ONCE = RACES_AT_ONCE
 HEAVY_AT_ONCE = 2
 RETRIES_SAVED = 10
 """Most retries that a process can save up."""
@@ -93,8 +94,10 @@ class _Vendors:
         await asyncio.gather(*(server.__aexit__(*raised) for server in self.servers.values()))
 
 
-def play(gateway: RunningGateway, cells: Sequence[Cell], *, folder: Path) -> Played:
-    """Play `cells`, none of which knows of the others."""
+def play(
+    gateway: RunningGateway, cells: Sequence[Cell], *, folder: Path, at_once: int = MOST_AT_ONCE
+) -> Played:
+    """Play `cells`, none of which knows of the others, at most so many at once."""
     vendors = _Vendors(nonces=[STEADY_NONCE, *(cell.nonce for cell in cells)])
     with serve_in_thread(vendors), hopeless_addresses(folder) as hopeless:  # type: ignore[type-var]
         for cell in cells:
@@ -102,7 +105,7 @@ def play(gateway: RunningGateway, cells: Sequence[Cell], *, folder: Path) -> Pla
         base_urls = {nonce: server.base_url for nonce, server in vendors.servers.items()}
         shop = open_shop(cells, vendors=base_urls, hopeless=hopeless, steady=base_urls[STEADY_NONCE])
         gateway.catch_up()
-        heard, held_up_s = asyncio.run(_ask_all(gateway, shop, cells))
+        heard, held_up_s = asyncio.run(_ask_all(gateway, shop, cells, at_once=at_once))
         evidence, book = _collect(cells, heard, vendors, shop)
         return Played(evidence=evidence, book=book, held_up_s=held_up_s)
 
@@ -127,7 +130,9 @@ def replace_fault(fault: Fault, **changes: Any) -> Fault:
     return Fault(**{name: getattr(fault, name) for name in fault.__struct_fields__} | changes)
 
 
-async def _ask_all(gateway: RunningGateway, shop: Opened, cells: Sequence[Cell]) -> tuple[list[Heard], float]:
+async def _ask_all(
+    gateway: RunningGateway, shop: Opened, cells: Sequence[Cell], *, at_once: int
+) -> tuple[list[Heard], float]:
     """Ask in turns, each with as many retries as the process can have saved up before it."""
     heard: dict[str, Heard] = {}
     pulse = _Pulse()
@@ -138,7 +143,7 @@ async def _ask_all(gateway: RunningGateway, shop: Opened, cells: Sequence[Cell])
         for batch in _batches(cells):
             retries = sum(cell.may_retry for cell in batch)
             await _save_up(client, shop, retries=retries)
-            for cell, said in zip(batch, await _ask_batch(client, batch), strict=True):
+            for cell, said in zip(batch, await _ask_batch(client, batch, at_once=at_once), strict=True):
                 heard[cell.nonce] = said
     beating.cancel()
     return [heard[cell.nonce] for cell in cells], pulse.longest_pause_s
@@ -180,8 +185,8 @@ async def _save_up(client: httpx.AsyncClient, shop: Opened, *, retries: int) -> 
     await asyncio.gather(*(succeed() for _ in range(retries * SUCCESSES_PER_RETRY)))
 
 
-async def _ask_batch(client: httpx.AsyncClient, cells: Sequence[Cell]) -> list[Heard]:
-    in_flight = asyncio.Semaphore(max((_at_once(cell) for cell in cells), default=AT_ONCE))
+async def _ask_batch(client: httpx.AsyncClient, cells: Sequence[Cell], *, at_once: int) -> list[Heard]:
+    in_flight = asyncio.Semaphore(min(at_once, max((_at_once(cell) for cell in cells), default=at_once)))
 
     async def ask(cell: Cell) -> Heard:
         async with in_flight:

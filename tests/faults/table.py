@@ -18,13 +18,11 @@ not go on, has begun to reach the client, or is `out_of_time`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from enum import Enum, auto
 from typing import Any
 
 from policies_app.routing.codes import FaultClass
-from sandbox.faults import Fault, FaultKind
+from sandbox.faults import ErrorShape, Fault, FaultKind
 
 CANARY = "canary-of-the-vendor"
 """Stands in every message of the vendor's; no client may ever see it."""
@@ -213,10 +211,6 @@ def _answers(name: str, fault: Fault, *, cost: Cost = Cost.EXACT, **changes: Any
     return Row(name=name, fault=fault, meets=None, cost=cost, wire_status=200, **changes)
 
 
-def _in_a_minute() -> str:
-    return format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
-
-
 MID_PLAIN = 300
 """Bytes into a plain reply: in the middle of its JSON."""
 MID_STREAM = 700
@@ -224,7 +218,7 @@ MID_STREAM = 700
 
 
 def fault_table() -> tuple[Row, ...]:
-    """All rows. Made anew each time: one of them holds a date."""
+    """All rows."""
     return (
         # Nothing was sent.
         _unreachable("unknown host name", Address.UNKNOWN_NAME),
@@ -236,7 +230,9 @@ def fault_table() -> tuple[Row, ...]:
         _unreachable("no TLS at all", Address.TLS_PLAINTEXT),
         # Rate limits.
         _limited("429, seconds", retry_after="40", told="40"),
-        _limited("429, date", retry_after=_in_a_minute(), told="50±10"),
+        replace(
+            _limited("429, date", retry_after=None, told="60±5"), fault=_status(429, retry_after_date_s=60)
+        ),
         _limited("429, absurd time", retry_after="99999999999", told="300"),
         _limited("429, unreadable time", retry_after="soon", told="1"),
         _limited("429, no time", retry_after=None, told="1"),
@@ -273,6 +269,11 @@ def fault_table() -> tuple[Row, ...]:
             cost=Cost.BOUND,
         ),
         replace(_failed(500, ANSWERED), name="500 once", times=1),
+        replace(
+            _failed(503, UNAVAILABLE),
+            name="503 as a page of a proxy",
+            fault=_status(503, shape=ErrorShape.HTML),
+        ),
         # The request is at fault.
         _rejected("400", 400),
         _rejected("404", 404),
@@ -361,16 +362,22 @@ def fault_table() -> tuple[Row, ...]:
                 "begun": True,
             },
         ),
-        replace(
-            _answers("error event in the stream", Fault(kind=FaultKind.STREAM_ERROR, message=CANARY)),
-            stream={
-                "meets": FaultClass.STREAM_ERROR,
-                "told": INVALID,
-                "cost": Cost.BOUND,
-                "breaker": Says.FAILURE,
-                "again": True,
-                "begun": True,
-            },
+        *(
+            replace(
+                _answers(
+                    f"error event as {shape.value} writes it",
+                    Fault(kind=FaultKind.STREAM_ERROR, shape=shape, message=CANARY),
+                ),
+                stream={
+                    "meets": FaultClass.STREAM_ERROR,
+                    "told": INVALID,
+                    "cost": Cost.BOUND,
+                    "breaker": Says.FAILURE,
+                    "again": True,
+                    "begun": True,
+                },
+            )
+            for shape in (ErrorShape.OPENAI, ErrorShape.ANTHROPIC, ErrorShape.VLLM)
         ),
         replace(
             _answers(
@@ -431,7 +438,11 @@ def fault_table() -> tuple[Row, ...]:
         _answers("usage of zero", _usage(prompt_tokens=0, completion_tokens=0), cost=Cost.AS_REPORTED),
         # Odd, and right.
         _answers("everything in one write", Fault(kind=FaultKind.GLUED_FRAMES)),
-        _answers("a byte a write", Fault(kind=FaultKind.SPLIT_FRAMES, split_bytes=1)),
+        _answers("a byte a write", Fault(kind=FaultKind.SPLIT_FRAMES, split_bytes=1), is_heavy=True),
+        _answers(
+            "a short silence in the middle",
+            Fault(kind=FaultKind.STALL, stall_ms=IDLE_MS / 3, after_bytes=MID_PLAIN),
+        ),
         _answers("CR LF", Fault(kind=FaultKind.CRLF_FRAMES)),
         _answers("comments", Fault(kind=FaultKind.COMMENTS)),
         _answers("finished twice", Fault(kind=FaultKind.DUPLICATE_FINISH)),
