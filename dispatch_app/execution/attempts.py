@@ -46,7 +46,7 @@ from policies_app.routing.codes import (
 from policies_app.routing.types import Candidate, Facts
 
 EXPIRY_MARGIN = timedelta(seconds=60)
-"""How long after its deadline an unsettled attempt counts as lost."""
+"""How long after its dispatch's deadline an unsettled attempt counts as lost: answers wait for judges and for rivals."""
 
 
 class Delivery(Enum):
@@ -290,7 +290,7 @@ class Attempts:
             provider_id=candidate.model.provider_id,
             price_id=candidate.price.id,
             reserved_nanos=candidate.bound_nanos,
-            expires_at=now + timedelta(seconds=deadline_at - started_at) + EXPIRY_MARGIN,
+            expires_at=now + timedelta(seconds=self.order.deadline_at - started_at) + EXPIRY_MARGIN,
             start_offset_ms=milliseconds(started_at - self.order.received_at),
             is_first=self.progress.attempts == 0,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -144,6 +145,16 @@ async def test_if_no_answer_is_valid_the_last_is_given_and_marked() -> None:
 
     assert await case.text() == "I won't."
     assert case.dispatch.progress.validated is False
+
+
+async def test_an_answer_that_waits_for_the_others_cannot_expire_meanwhile() -> None:
+    case = parallel(Pick.LONGEST_AGREEING, Act(text="fast"), Act(text="slow"), deadline_s=300)
+    case.targets = [replace(candidate, timeout_ms=1_000) for candidate in case.targets]
+
+    await case.text()
+
+    for attempt in case.ledger.attempts:
+        assert attempt.expires_at - attempt.created_at > timedelta(seconds=300)
 
 
 async def test_a_loser_whose_answer_comes_in_one_piece_is_charged_its_bound_when_it_is_stopped() -> None:
