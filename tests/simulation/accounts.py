@@ -7,6 +7,7 @@ real one could see half-done is locked there.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from dispatch_app.execution.ports import AttemptRecord, BudgetKey, DispatchOutcome, DispatchRecord, Settlement
@@ -110,6 +111,8 @@ class Finish:
 
 
 Verdict = tuple[str, int | None]
+Transaction = tuple[Any, ...]
+"""The name of a method of `Accounts`, what it was called with, and what it answered."""
 Used = tuple[int, str, datetime, int]
 
 
@@ -125,6 +128,7 @@ class Accounts:
         self.attempts_of: dict[UUID, list[AttemptRow]] = {}
         self.pending: list[Delta] = []
         self.figures: list[Delta] = []
+        self.journal: list[Transaction] = []
         self.swept_until = datetime.min.replace(tzinfo=UTC)
         self.on_commit: Callable[[Iterable[Balance]], None] = lambda balances: None
         self.on_admission: Callable[[AttemptRow], None] = lambda row: None
@@ -148,10 +152,75 @@ class Accounts:
         for item in admitted:
             self._admit(item, balances)
         self.on_commit(balance for balance in balances if balance is not None)
-        return verdicts, [None if balance is None else balance.used_nanos for balance in balances]
+        used = [None if balance is None else balance.used_nanos for balance in balances]
+        self.journal.append(("begin", budgets, items, in_doubt, (verdicts, used)))
+        return verdicts, used
 
     def settle(self, settlements: list[Settlement], finishes: list[Finish]) -> list[Used]:
         """`ledger_settle`: what is no longer open is passed over."""
+        used = self._post(settlements, finishes)
+        self.journal.append(("settle", settlements, finishes, used))
+        return used
+
+    def expire(self, at: datetime) -> int:
+        """`ledger_expire`: what nobody settled in time is charged what it reserved."""
+        lost = [
+            row
+            for row in self.attempts.values()
+            if row.state is AttemptState.OPEN
+            and row.record.created_at >= self.swept_until
+            and row.record.expires_at < at
+        ][:SWEEP_LIMIT]
+        orphans = [row for row in self.dispatches.values() if self._is_orphan(row, at)][:SWEEP_LIMIT]
+        self._post(
+            [self._expiry(row, at) for row in lost],
+            [Finish(dispatch=row.record, outcome=_expired(at)) for row in orphans],
+        )
+        open_since = [
+            row.record.created_at for row in self.attempts.values() if row.state is AttemptState.OPEN
+        ]
+        open_since += [
+            row.record.created_at for row in self.dispatches.values() if row.status is DispatchStatus.OPEN
+        ]
+        # Nothing older than the watermark is looked at, here as there.
+        known = [moment for moment in open_since if moment >= self.swept_until]
+        self.swept_until = max(self.swept_until, min([at - UNSETTLED_COMMITS, *known]))
+        self.journal.append(("expire", at, len(lost) + len(orphans)))
+        return len(lost) + len(orphans)
+
+    def drain(self) -> None:
+        """Add what is pending to the figures."""
+        self.figures += self.pending
+        self.pending = []
+
+    def change_limit(self, budget: BudgetRow, limit_nanos: int) -> None:
+        """`save_budget`: a running period's grant cannot go below what is spoken for."""
+        budget.limit_nanos = limit_nanos
+        self.journal.append(("change_limit", budget.id, limit_nanos))
+        for balance in self.balances.values():
+            if balance.key.budget_id == budget.id:
+                is_soft = budget.action is BudgetAction.ALERT
+                least = balance.settled_nanos + balance.reserved_nanos
+                balance.granted_nanos = None if is_soft else max(limit_nanos, least)
+
+    def throw(self, switch: Switch) -> None:
+        """Stop what a kill switch names."""
+        self.switches.append(switch)
+        self.journal.append(("throw", switch))
+
+    def lift(self, switch: Switch) -> None:
+        """Stop it no longer."""
+        switch.is_lifted = True
+        self.journal.append(("lift", switch.id))
+
+    def stopping_switch(self, dispatch: DispatchRecord, attempt: AttemptRecord) -> Switch | None:
+        """`ledger_kill_switch`."""
+        for switch in self.switches:
+            if not switch.is_lifted and _stops(switch, dispatch, attempt):
+                return switch
+        return None
+
+    def _post(self, settlements: list[Settlement], finishes: list[Finish]) -> list[Used]:
         touched: dict[BudgetKey, Balance] = {}
         outcomes: dict[RowKey, list[tuple[int, DispatchOutcome]]] = {}
         for settlement in settlements:
@@ -171,52 +240,6 @@ class Accounts:
             (key.budget_id, key.subject, key.period_start, balance.used_nanos)
             for key, balance in touched.items()
         ]
-
-    def expire(self, at: datetime) -> int:
-        """`ledger_expire`: what nobody settled in time is charged what it reserved."""
-        lost = [
-            row
-            for row in self.attempts.values()
-            if row.state is AttemptState.OPEN
-            and row.record.created_at >= self.swept_until
-            and row.record.expires_at < at
-        ][:SWEEP_LIMIT]
-        orphans = [row for row in self.dispatches.values() if self._is_orphan(row, at)][:SWEEP_LIMIT]
-        self.settle(
-            [self._expiry(row, at) for row in lost],
-            [Finish(dispatch=row.record, outcome=_expired(at)) for row in orphans],
-        )
-        open_since = [
-            row.record.created_at for row in self.attempts.values() if row.state is AttemptState.OPEN
-        ]
-        open_since += [
-            row.record.created_at for row in self.dispatches.values() if row.status is DispatchStatus.OPEN
-        ]
-        # Nothing older than the watermark is looked at, here as there.
-        known = [moment for moment in open_since if moment >= self.swept_until]
-        self.swept_until = max(self.swept_until, min([at - UNSETTLED_COMMITS, *known]))
-        return len(lost) + len(orphans)
-
-    def drain(self) -> None:
-        """Add what is pending to the figures."""
-        self.figures += self.pending
-        self.pending = []
-
-    def change_limit(self, budget: BudgetRow, limit_nanos: int) -> None:
-        """`save_budget`: a running period's grant cannot go below what is spoken for."""
-        budget.limit_nanos = limit_nanos
-        for balance in self.balances.values():
-            if balance.key.budget_id == budget.id:
-                is_soft = budget.action is BudgetAction.ALERT
-                least = balance.settled_nanos + balance.reserved_nanos
-                balance.granted_nanos = None if is_soft else max(limit_nanos, least)
-
-    def stopping_switch(self, dispatch: DispatchRecord, attempt: AttemptRecord) -> Switch | None:
-        """`ledger_kill_switch`."""
-        for switch in self.switches:
-            if not switch.is_lifted and _stops(switch, dispatch, attempt):
-                return switch
-        return None
 
     def _balance(self, key: BudgetKey) -> Balance | None:
         balance, budget = self.balances.get(key), self.budgets.get(key.budget_id)

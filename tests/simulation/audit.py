@@ -1,6 +1,7 @@
 """What must never happen, looked for after every step and once more when all is quiet."""
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from uuid import UUID
 
 from dispatch_app.execution.errors import DispatchError, ErrorCode
@@ -50,6 +51,7 @@ class Auditor(Watch):
         server: Server,
         fleet: Fleet,
         trace: Trace,
+        time: Callable[[], float],
         fail: Callable[[str], None],
     ) -> None:
         self.visitors: dict[UUID, Visitor] = {}
@@ -58,6 +60,7 @@ class Auditor(Watch):
         self._server = server
         self._fleet = fleet
         self._trace = trace
+        self._time = time
         self._fail = fail
         self._at_risk: dict[UUID, dict[UUID, int]] = {}
         self._admitted: dict[UUID, tuple[Visitor, AttemptRecord]] = {}
@@ -98,6 +101,7 @@ class Auditor(Watch):
         visitor = self.visitors[dispatch.id]
         if visitor.is_ended_in_ledger:
             self._fail(f"{visitor.nonce} begins an attempt after its end")
+        self._check_expiry(visitor, attempt)
         if attempt.role in _ASKED_ONCE and (dispatch.id, attempt.model_id) in self._asked:
             self._fail(f"{visitor.nonce} asks model {attempt.model_id} again as {attempt.role}")
 
@@ -209,6 +213,12 @@ class Auditor(Watch):
         at_risk = sum(self._at_risk[visitor.id].values())
         if plan.max_cost_nanos is not None and at_risk > plan.max_cost_nanos:
             self._fail(f"{visitor.nonce} risks {at_risk} of at most {plan.max_cost_nanos} nanos")
+
+    def _check_expiry(self, visitor: Visitor, attempt: AttemptRecord) -> None:
+        """An attempt may wait for others to be settled with them: it cannot expire as long as its dispatch has time."""
+        left_s = 0.0 if visitor.dispatch is None else visitor.dispatch.order.deadline_at - self._time()
+        if attempt.expires_at < attempt.created_at + timedelta(seconds=left_s):
+            self._fail(f"{visitor.nonce} begins an attempt that can expire before its deadline")
 
     def _check_time(self, visitor: Visitor, ended_at: float, deadline_at: float) -> None:
         if visitor.was_held_up:

@@ -261,7 +261,7 @@ def _route(chance: Chance, catalogue: Catalogue) -> RouteDocument:
     return RouteDocument(
         strategy=strategy,
         steps=steps[:1] if strategy is Strategy.SINGLE else steps,
-        deadline_ms=chance.one_of(200, 1_000, 3_000, 5_000),
+        deadline_ms=chance.one_of(200, 1_000, 3_000, 5_000, 90_000),
         max_attempts=chance.number(1, 6),
         max_cost_nanos=chance.one_of(None, None, None, 5_000, 50_000),
         allow_dearer_fallback=True,

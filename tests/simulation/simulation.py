@@ -83,7 +83,12 @@ class Simulation:
         )
         self.fleet = Fleet(loop=self.loop, chance=Chance(seed, "fleet"))
         self.auditor = Auditor(
-            accounts=self.accounts, server=self.server, fleet=self.fleet, trace=self.trace, fail=self.fail
+            accounts=self.accounts,
+            server=self.server,
+            fleet=self.fleet,
+            trace=self.trace,
+            time=self.loop.time,
+            fail=self.fail,
         )
         numbers = count(1)
         self.world = World(
@@ -255,7 +260,7 @@ class Simulation:
             temper.fault_share = temper.odd_report_share = 0.0
             temper.slowest_s = temper.pause_s = 0.002
         for switch in self.setting.switches:
-            switch.is_lifted = True
+            self.accounts.lift(switch)
         for budget in self.setting.budgets.values():
             self.accounts.change_limit(budget, 10**15)
         if not self.living:
@@ -345,14 +350,14 @@ class Troubles:
             KillScope.END_USER: (chance.number(1, 2), chance.one_of("ann", "bob")),
         }[scope]
         switch = Switch(id=len(setting.switches) + 1, scope=scope, subject=subject)
-        setting.switches.append(switch)
+        simulation.accounts.throw(switch)
         simulation.trace.note("admin", "kills", scope, subject)
         simulation.publish()
         self._loop.call_later(chance.span(0.01, 2.0), self._lift, switch)
 
     def _lift(self, switch: Switch) -> None:
         if not switch.is_lifted:
-            switch.is_lifted = True
+            self._simulation.accounts.lift(switch)
             self._simulation.trace.note("admin", "lifts", switch.id)
             self._simulation.publish()
 
