@@ -63,7 +63,9 @@ class Connection(asyncio.Protocol):
         """Drop the connection and wait until nothing of it is left running."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        self._transport.abort()
+        # With TLS, a transport that is gone cannot be aborted.
+        if not self._client_left:
+            self._transport.abort()
 
     async def _serve(self) -> None:
         try:
