@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from sandbox.errors import error_body
@@ -63,8 +64,8 @@ class Connection(asyncio.Protocol):
         """Drop the connection and wait until nothing of it is left running."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        # With TLS, a transport that is gone cannot be aborted.
-        if not self._client_left:
+        # A TLS transport that is closed already has nothing to abort, and early releases of Python 3.11 stumble over it.
+        with suppress(AttributeError):
             self._transport.abort()
 
     async def _serve(self) -> None:
