@@ -12,6 +12,7 @@ from dispatch_app.costs.dispatches import Cursor, DispatchFilter
 from dispatch_app.costs.months import Month, day_begins_at
 
 T = TypeVar("T")
+_YES_OR_NO = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ def filter_asked_for(request: HttpRequest, *, stretch: Stretch, zone: tzinfo) ->
         model=_text(request, "model"),
         task=_text(request, "task"),
         end_user=_text(request, "user"),
+        strategy=_text(request, "strategy"),
+        validated=_YES_OR_NO.get(_text(request, "validated")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -10,12 +10,14 @@ from django.db.models import Q, QuerySet
 from dispatch_app.costs.charts import TIME_LINE, Span, span, ticks_ms
 from dispatch_app.costs.names import key_label
 from dispatch_app.costs.reasons import Reason, read_reason
-from dispatch_app.costs.story import ToldAttempt, tell_story
+from dispatch_app.costs.story import tell_story, wasted_nanos
+from dispatch_app.costs.told_attempts import ToldAttempt
 from dispatch_app.models import Attempt, Dispatch
 from policies_app.models import Model, PolicyVersion, Price, Provider, Tenant
 from policies_app.routing.codes import AttemptState
 
 PAGE_SIZE = 50
+LONGEST_DISPATCH = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchFilter:
-    """Which dispatches of a tenant: from `since` up to, not including, `until`. Empty texts filter nothing."""
+    """Which dispatches of a tenant: from `since` up to, not including, `until`. Empty texts and None filter nothing."""
 
     since: datetime
     until: datetime
@@ -51,19 +53,38 @@ class DispatchFilter:
     model: str = ""
     task: str = ""
     end_user: str = ""
+    strategy: str = ""
+    validated: bool | None = None
 
     @property
-    def has_texts(self) -> bool:
+    def wants_some(self) -> bool:
         """Whether anything but time filters."""
-        return bool(self.status or self.model or self.task or self.end_user)
+        return bool(self.columns)
+
+    @property
+    def columns(self) -> Mapping[str, str | bool]:
+        """What rows must have in which columns, time aside."""
+        texts = {
+            "status": self.status,
+            "model__name": self.model,
+            "task": self.task,
+            "end_user": self.end_user,
+            "strategy": self.strategy,
+        }
+        wanted: dict[str, str | bool] = {column: text for column, text in texts.items() if text}
+        return wanted if self.validated is None else wanted | {"validated": self.validated}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchPage:
-    """Some dispatches, newest first, and where the next ones begin, if there are any."""
+    """Some dispatches, newest first, and where the next ones begin, if there are any.
+
+    `wasted_nanos` has what went to attempts that did not give the answer, by dispatch, where there were several attempts.
+    """
 
     dispatches: tuple[Dispatch, ...]
     next_cursor: Cursor | None
+    wasted_nanos: Mapping[UUID, int]
 
 
 def list_dispatches(
@@ -80,18 +101,33 @@ def list_dispatches(
     shown = tuple(found[:size])
     has_more = len(found) > size
     last = Cursor(created_at=shown[-1].created_at, id=shown[-1].id) if has_more else None
-    return DispatchPage(dispatches=shown, next_cursor=last)
+    return DispatchPage(dispatches=shown, next_cursor=last, wasted_nanos=_wasted_by_dispatch(shown))
 
 
 def _filtered(tenant: Tenant, wanted: DispatchFilter) -> "QuerySet[Dispatch]":
     rows = Dispatch.objects.filter(tenant=tenant, created_at__gte=wanted.since, created_at__lt=wanted.until)
-    texts = {
-        "status": wanted.status,
-        "model__name": wanted.model,
-        "task": wanted.task,
-        "end_user": wanted.end_user,
+    return rows.filter(**wanted.columns)
+
+
+def _wasted_by_dispatch(dispatches: Sequence[Dispatch]) -> Mapping[UUID, int]:
+    several = {dispatch.id: dispatch for dispatch in dispatches if dispatch.attempts > 1}
+    if not several:
+        return {}
+    begins = [dispatch.created_at for dispatch in several.values()]
+    rows = Attempt.objects.filter(
+        dispatch_id__in=several,
+        # The days of the log that this can concern: the others are left out.
+        created_at__gte=min(begins),
+        created_at__lt=max(begins) + LONGEST_DISPATCH,
+    ).order_by("dispatch_id", "position")
+    costs: dict[UUID, list[ToldAttempt]] = {}
+    for row in rows.values("dispatch_id", "position", "role", "cost_nanos"):
+        told = ToldAttempt(position=row["position"], model="", role=row["role"], cost_nanos=row["cost_nanos"])
+        costs.setdefault(row["dispatch_id"], []).append(told)
+    return {
+        dispatch_id: wasted_nanos(told, answered_by=several[dispatch_id].answered_by)
+        for dispatch_id, told in costs.items()
     }
-    return rows.filter(**{field: text for field, text in texts.items() if text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +139,22 @@ class AttemptLine:
     provider: str
     price: Price | None
     span: Span
+
+    @property
+    def told(self) -> ToldAttempt:
+        """What the story needs of it."""
+        attempt = self.attempt
+        return ToldAttempt(
+            position=attempt.position,
+            model=self.model,
+            role=attempt.role,
+            state=attempt.state,
+            fault=attempt.fault,
+            wire_status=attempt.wire_status,
+            validation=attempt.validation,
+            cost_nanos=attempt.cost_nanos,
+            start_offset_ms=attempt.start_offset_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,18 +174,17 @@ class DispatchStory:
         """What became of the plan, where there is more to say than that its one attempt answered; nothing while one runs."""
         if any(line.attempt.state == AttemptState.OPEN for line in self.attempts):
             return ()
-        told = [
-            ToldAttempt(
-                position=line.attempt.position,
-                model=line.model,
-                role=line.attempt.role,
-                fault=line.attempt.fault,
-                validation=line.attempt.validation,
-                cost_nanos=line.attempt.cost_nanos,
-            )
-            for line in self.attempts
-        ]
-        return tell_story(told, answered_by=self.dispatch.answered_by, validated=self.dispatch.validated)
+        return tell_story(
+            [line.told for line in self.attempts],
+            answered_by=self.dispatch.answered_by,
+            validated=self.dispatch.validated,
+            error_code=self.dispatch.error_code,
+        )
+
+    @property
+    def wasted_nanos(self) -> int:
+        """What went to attempts that did not give the answer."""
+        return wasted_nanos([line.told for line in self.attempts], answered_by=self.dispatch.answered_by)
 
     @property
     def overhead_ms(self) -> int | None:

@@ -11,6 +11,8 @@ from dispatch_app.costs.months import Month
 from dispatch_app.models import RollupDay, RollupLatency, RollupMonth
 from policies_app.routing.codes import DispatchStatus
 
+CONTINUED = "continued"
+"""The outcome of an attempt that did not end its dispatch: it failed, lost, was not accepted, or judged another."""
 FAILURES = (DispatchStatus.FAILED, DispatchStatus.EXPIRED)
 
 Dimension = Literal["task", "policy_id", "model_id", "end_user"]
@@ -27,6 +29,7 @@ def _sum(*columns: str, **options: Any) -> Any:
 # Their names must not be those of columns.
 _SUMS = {
     "sum_cost_nanos": _sum("cost_nanos"),
+    "sum_aside_nanos": _sum("cost_nanos", filter=Q(outcome=CONTINUED)),
     "sum_baseline_nanos": _sum("baseline_cost_nanos"),
     "sum_dispatches": _sum("dispatches"),
     "sum_failures": _sum("dispatches", filter=Q(outcome__in=FAILURES)),
@@ -38,9 +41,13 @@ _SUMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """What some dispatches add up to. Input includes what a cache read or wrote, output includes reasoning."""
+    """What some dispatches add up to. Input includes what a cache read or wrote, output includes reasoning.
+
+    `aside_nanos` is the part of the cost that went to attempts that did not end their dispatch.
+    """
 
     cost_nanos: int = 0
+    aside_nanos: int = 0
     baseline_nanos: int = 0
     dispatches: int = 0
     failures: int = 0
@@ -62,6 +69,11 @@ class Sums:
     def average_nanos(self) -> int | None:
         """Cost of a dispatch, rounded down."""
         return self.cost_nanos // self.dispatches if self.dispatches else None
+
+    @property
+    def aside_pct(self) -> float | None:
+        """Share of the cost that went to attempts that did not end their dispatch."""
+        return 100 * self.aside_nanos / self.cost_nanos if self.cost_nanos else None
 
     @property
     def failure_pct(self) -> float | None:

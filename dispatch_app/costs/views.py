@@ -29,7 +29,7 @@ from dispatch_app.models import Dispatch
 from dispatch_app.rollups.drain import measure_lag
 from policies_app.models import Model, Tenant
 from policies_app.roles import SEE_COSTS
-from policies_app.routing.codes import DispatchStatus
+from policies_app.routing.codes import DispatchStatus, Strategy
 
 MONTHS_OFFERED = 24
 LATEST_SHOWN = 10
@@ -103,6 +103,7 @@ def show_dispatches(request: HttpRequest, name: str) -> HttpResponse:
         "wanted": wanted,
         "page": page,
         "statuses": list(DispatchStatus),
+        "strategies": list(Strategy),
         "models": Model.objects.order_by("name").values_list("name", flat=True),
         "next_query": query_with(request, before=page.next_cursor),
         "first_query": query_with(request, before=None),

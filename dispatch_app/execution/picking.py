@@ -1,10 +1,20 @@
 """Which of several valid answers is given. Pure: an answer in, a verdict out, the same for the same arguments."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from policies_app.routing.codes import Pick
+
+PICK = "pick"
+"""The name under which the log says why an answer was picked, or was not, among what validators found."""
+PICK_IN_WORDS: Mapping[Pick, str] = {
+    Pick.FIRST_VALID: "the first valid answer is picked",
+    Pick.HIGHEST_CONFIDENCE: "the answer of the highest confidence is picked",
+    Pick.LONGEST_AGREEING: "the longest of the answers that agree most is picked",
+    Pick.WEIGHTED: "the valid answer of the greatest weight is picked",
+    Pick.JUDGE: "the judge picks",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Parallel, pick best: several models at once, and the best valid answer of them."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -10,7 +9,7 @@ from dispatch_app.execution.attempts import Attempts, Delivery, can_stream
 from dispatch_app.execution.confidence import confidence
 from dispatch_app.execution.errors import UpstreamError
 from dispatch_app.execution.onward import Onward
-from dispatch_app.execution.picking import Awaited, Entrant, pick
+from dispatch_app.execution.picking import PICK, PICK_IN_WORDS, Awaited, Entrant, pick
 from dispatch_app.execution.ports import Finding
 from dispatch_app.execution.said import essence_of, text_of
 from dispatch_app.execution.strategies.accepted import Accepted
@@ -26,14 +25,6 @@ SETTLING_S = 0.05
 """What is left of the deadline for picking and settling when the answers in hand must do."""
 MOST_JUDGING_SHARE = 0.3
 """How much of the time that is left is kept free for the judge."""
-
-_PICK_IN_WORDS: Mapping[Pick, str] = {
-    Pick.FIRST_VALID: "the first valid answer is picked",
-    Pick.HIGHEST_CONFIDENCE: "the answer of the highest confidence is picked",
-    Pick.LONGEST_AGREEING: "the longest of the answers that agree most is picked",
-    Pick.WEIGHTED: "the valid answer of the greatest weight is picked",
-    Pick.JUDGE: "the judge picks",
-}
 
 
 async def parallel(attempts: Attempts) -> Accepted | None:
@@ -212,9 +203,9 @@ class _Contest:
     def _finding(self, valid: _ValidAnswer, winner: Entrant) -> Finding:
         """Why an answer was picked, or was not."""
         return Finding(
-            validator="pick",
+            validator=PICK,
             passed=valid.entrant is winner,
-            expected=_PICK_IN_WORDS[self._plan.pick],
+            expected=PICK_IN_WORDS[self._plan.pick],
             actual=self._merit(valid.entrant),
             score=valid.entrant.confidence if self._plan.pick is Pick.HIGHEST_CONFIDENCE else None,
         )

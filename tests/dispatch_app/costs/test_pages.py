@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from psycopg.types.json import Jsonb
 
 from dispatch_app.costs.dispatches import PAGE_SIZE
 from policies_app.models import PolicyVersion
@@ -315,6 +316,67 @@ def test_dispatches_are_filtered_by_status_model_task_and_user(finance: Client) 
     assert tasks("task=by-task") == {"by-task"}
     assert tasks("user=ann&task=by-task") == {"by-task"}
     assert tasks("user=%00") == set()
+
+
+def test_dispatches_are_filtered_by_strategy_and_by_whether_their_answer_passed(finance: Client) -> None:
+    tenant = make_tenant("acme")
+    add_dispatch(tenant_id=tenant.pk, strategy="cascade", validated=True, task="passed")
+    add_dispatch(tenant_id=tenant.pk, strategy="cascade", validated=False, task="failing")
+    add_dispatch(tenant_id=tenant.pk, strategy="single", task="unchecked")
+
+    def tasks(query: str) -> set[str]:
+        page = read(finance, f"/costs/tenants/acme/dispatches/?{query}")
+        return {task for task in ("passed", "failing", "unchecked") if f" {task} " in page}
+
+    assert tasks("strategy=cascade") == {"passed", "failing"}
+    assert tasks("validated=yes") == {"passed"}
+    assert tasks("validated=no") == {"failing"}
+    assert tasks("strategy=single&validated=no") == set()
+    assert tasks("validated=perhaps") == {"passed", "failing", "unchecked"}
+
+
+def test_what_went_to_attempts_beside_the_answer_stands_beside_the_cost(finance: Client) -> None:
+    tenant, small, large = make_tenant("acme"), make_model("small"), make_model("large")
+    unsure = {
+        "validator": "not_refused",
+        "passed": False,
+        "expected": "the answer is no refusal",
+        "actual": "",
+    }
+    dispatch_id = add_dispatch(
+        tenant_id=tenant.pk, strategy="cascade", attempts=2, answered_by=2, cost_nanos=5_000, validated=True
+    )
+    add_attempt(
+        dispatch_id=dispatch_id,
+        tenant_id=tenant.pk,
+        model_id=small.pk,
+        cost_nanos=2_000,
+        validation=Jsonb([unsure]),
+    )
+    add_attempt(
+        dispatch_id=dispatch_id,
+        tenant_id=tenant.pk,
+        model_id=large.pk,
+        position=2,
+        role="escalation",
+        cost_nanos=3_000,
+        validation=Jsonb([unsure | {"passed": True}]),
+    )
+    add_dispatch(tenant_id=tenant.pk, cost_nanos=7_000)
+    add_day(tenant_id=tenant.pk, cost_nanos=10_000)
+    add_day(tenant_id=tenant.pk, cost_nanos=2_500, dispatches=0, outcome="continued")
+
+    listed = read(finance, "/costs/tenants/acme/dispatches/")
+    page = read(finance, f"/costs/dispatches/{dispatch_id}/")
+    month = read(finance, "/costs/tenants/acme/")
+
+    assert "$0.000002 $0.000005" in listed
+    assert "– $0.000007" in listed
+    assert "Beside the answer $0.000002 " in page
+    assert "it was expected that the answer is no refusal. So it was escalated to large" in page
+    assert "$0.000002 of $0.000005 went to attempts that did not give the answer." in page
+    assert "large escalation, gave the answer" in page
+    assert "Beside the answers $0.0000025 20 %" in month
 
 
 def test_pages_of_dispatches_neither_miss_nor_repeat_one(finance: Client) -> None:
