@@ -15,7 +15,8 @@ from tests.simulation.simulation import simulate
 
 RESULTS = Path(__file__).resolve().parents[2] / "var" / "bench"
 PROGRESS_S = 10.0
-MOST_SHOWN = 20
+MOST_SHOWN = 5
+"""How many broken seeds of one batch are printed."""
 
 
 def main() -> int:
@@ -50,8 +51,6 @@ def run(first: int, count: int) -> int:
     tally = _run_seeds(first, count, started_at)
     report.add_figures(seeds=tally.seeds, minutes=(time.monotonic() - started_at) / 60)
     report.add_figures(**dict(sorted(tally.counts.items())))
-    for seed, problem in sorted(tally.problems.items())[:MOST_SHOWN]:
-        print(f"seed {seed}: {problem}\n  {replay_command(seed)}")
     missed = _missed_mutants(report)
     report.bars += [
         Bar(name="seeds that broke an invariant", figure=len(tally.problems), at_most=0, unit="seeds"),
@@ -62,8 +61,11 @@ def run(first: int, count: int) -> int:
 
 
 def _run_seeds(first: int, count: int, started_at: float) -> Tally:
-    tally, shown_at = Tally(), started_at
+    tally, shown, shown_at = Tally(), set[int](), started_at
     for tally in run_many(first, count):
+        for seed in sorted(tally.problems.keys() - shown)[:MOST_SHOWN]:
+            print(f"seed {seed}: {tally.problems[seed]}\n  {replay_command(seed)}", flush=True)
+        shown |= tally.problems.keys()
         now = time.monotonic()
         if now - shown_at >= PROGRESS_S:
             shown_at = now

@@ -1,11 +1,7 @@
-"""What happened, as one hash; and the first thing that must not happen."""
+"""What happened, as one hash."""
 
 import hashlib
 from collections.abc import Callable
-
-
-class BrokenInvariantError(AssertionError):
-    """Something happened that must never happen."""
 
 
 class Trace:
