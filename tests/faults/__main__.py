@@ -41,22 +41,23 @@ def main() -> int:
 
 def measure_matrix(report: Report, gateway: RunningGateway) -> None:
     """Play every cell, and say what deviates from the table."""
-    cells = repeated = unjudged = deviating = 0
+    cells = once = unjudged = deviating = 0
     latest_s = float("-inf")
     for group in groups():
         verdict = _try(gateway, group)
         report.add_figures(
-            group=str(group), cells=verdict.cells, repeated=verdict.repeated, deviations=len(verdict.found)
+            group=str(group), cells=verdict.cells, once=len(verdict.once), deviations=len(verdict.found)
         )
-        for words in verdict.found:
+        for words in [*verdict.found, *(f"Only once: {words}" for words in verdict.once)]:
             print(words, file=sys.stderr, flush=True)
-        cells, repeated = cells + verdict.cells, repeated + verdict.repeated
+        cells, once = cells + verdict.cells, once + len(verdict.once)
         unjudged, deviating = unjudged + verdict.unjudged, deviating + len(verdict.found)
         latest_s = max(latest_s, verdict.latest_s)
     faults = len({cell.row.name for group in groups() for cell in group.cells()})
-    report.add_figures(faults=faults, cells=cells, repeated=repeated, unjudged=unjudged)
+    report.add_figures(faults=faults, cells=cells, unjudged=unjudged)
     report.bars += [
         Bar(name="deviations from the fault table", figure=deviating, at_most=0, unit="deviations"),
+        Bar(name="deviations that did not come again", figure=once, at_most=0, unit="deviations"),
         Bar(
             name="latest answer after its deadline", figure=latest_s * 1000, at_most=GRACE_S * 1000, unit="ms"
         ),

@@ -231,6 +231,7 @@ def _collect(
     }
     with psycopg.connect(test_conninfo(), row_factory=psycopg.rows.dict_row, autocommit=True) as probe:
         health = _wait_for_health(probe, expected_calls)
+        _wait_for_settlements(probe, shop)
         dispatches = probe.execute("SELECT * FROM dispatch WHERE id = ANY(%s::uuid[])", [ids]).fetchall()
         attempts = probe.execute(
             "SELECT * FROM attempt WHERE dispatch_id = ANY(%s::uuid[]) ORDER BY dispatch_id, position", [ids]
@@ -267,6 +268,19 @@ def _book(probe: psycopg.Connection[dict[str, Any]], shop: Opened) -> Book:
         budget_nanos=balance["settled_nanos"] + balance["overage_nanos"],
         logged_nanos=logged["nanos"],
     )
+
+
+def _wait_for_settlements(probe: psycopg.Connection[dict[str, Any]], shop: Opened) -> None:
+    """Let those be settled that no client waits for, or a while pass in any case."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_at:
+        (still,) = probe.execute(
+            "SELECT count(*) AS attempts FROM attempt WHERE tenant_id = %s AND state = 'open'",
+            [shop.tenant.pk],
+        ).fetchall()
+        if still["attempts"] == 0:
+            return
+        time.sleep(0.05)
 
 
 def _billed(server: SandboxServer) -> Mapping[str, Sequence[LedgerEntry]]:
