@@ -23,7 +23,7 @@ _ONWARD = f"{_EXECUTION}/onward.py"
 _BREAKER = f"{_EXECUTION}/breaker.py"
 _STRATEGIES = f"{_EXECUTION}/strategies"
 _ROUTING = "policies_app/routing"
-_FUNCTIONS = "dispatch_app/ledger/functions.sql"
+_LEDGER_SQL = "dispatch_app/ledger/sql"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,28 +290,28 @@ _LEDGER = (
     ),
     Mutant(
         name="no lock on balances before they are read",
-        path=_FUNCTIONS,
+        path=f"{_LEDGER_SQL}/begin.sql",
         search="    PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;\n",
         replace="",
         tests=LEDGER,
     ),
     Mutant(
         name="the sweep gives back in place of charging",
-        path=_FUNCTIONS,
+        path=f"{_LEDGER_SQL}/expire.sql",
         search="'response_model', '', 'cost_nanos', lost.reserved_nanos, 'estimated', true,",
         replace="'response_model', '', 'cost_nanos', 0, 'estimated', true,",
         tests=LEDGER,
     ),
     Mutant(
         name="settling twice posts twice",
-        path=_FUNCTIONS,
+        path=f"{_LEDGER_SQL}/settle.sql",
         search="           AND attempt.id = item.attempt_id\n           AND attempt.state = 'open'\n",
         replace="           AND attempt.id = item.attempt_id\n",
         tests=LEDGER,
     ),
     Mutant(
         name="the ledger ignores kill switches",
-        path=_FUNCTIONS,
+        path=f"{_LEDGER_SQL}/begin.sql",
         search="        IF any_switch THEN\n",
         replace="        IF false THEN\n",
         tests=LEDGER,

@@ -1,4 +1,4 @@
-"""The ledger's tables and transactions as a model: what dispatch_app/ledger/functions.sql does, in Python and at once.
+"""The ledger's tables and transactions as a model: what dispatch_app/ledger/sql does, in Python and at once.
 
 Each method is one transaction. It holds or raises as a whole, and nothing else happens meanwhile, because whatever the
 real one could see half-done is locked there.

@@ -1,0 +1,62 @@
+-- Expires what its process never settled: each such attempt is charged what it reserved, because the vendor may have billed
+-- it, and its dispatch ends as expired. Answers how many attempts and dispatches that were.
+--
+-- Looks only at rows since the watermark: nothing older is open, because the watermark never passes an open row.
+CREATE OR REPLACE FUNCTION ledger_expire(at timestamptz, most integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    since       timestamptz;
+    settlements jsonb;
+    finishes    jsonb;
+    expired     integer;
+BEGIN
+    SELECT swept_until INTO since FROM ledger_sweep FOR UPDATE;
+
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'attempt_id', lost.id, 'attempt_created_at', lost.created_at, 'state', 'expired', 'fault', 'expired',
+               'response_model', '', 'cost_nanos', lost.reserved_nanos, 'estimated', true, 'cold', false,
+               'settled_at', at,
+               'usage', jsonb_build_object('input_tokens', 0, 'cached_input_tokens', 0, 'cache_write_tokens', 0,
+                                           'output_tokens', 0, 'reasoning_tokens', 0),
+               'outcome', CASE WHEN lost.is_last THEN jsonb_build_object(
+                   'status', 'expired', 'error_code', 'expired', 'model_id', lost.model_id,
+                   'provider_id', lost.provider_id, 'finished_at', at,
+                   'total_ms', least(extract(epoch FROM at - lost.dispatch_created_at) * 1000, 2147483647)::integer) END)), '[]')
+      INTO settlements
+      FROM (SELECT attempt.*,
+                   NOT EXISTS (SELECT FROM attempt AS other
+                                WHERE other.dispatch_id = attempt.dispatch_id AND other.position > attempt.position)
+                   AND EXISTS (SELECT FROM dispatch
+                                WHERE dispatch.created_at = attempt.dispatch_created_at
+                                  AND dispatch.id = attempt.dispatch_id AND dispatch.status = 'open') AS is_last
+              FROM attempt
+             WHERE attempt.created_at >= since AND attempt.state = 'open' AND attempt.expires_at < at
+             ORDER BY attempt.created_at, attempt.id
+             LIMIT most
+               FOR UPDATE SKIP LOCKED) AS lost;
+
+    -- A process that died between two attempts left the dispatch open with nothing to settle.
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'dispatch', to_jsonb(orphan), 'outcome', jsonb_build_object(
+                   'status', 'expired', 'error_code', 'expired', 'finished_at', at,
+                   'total_ms', least(extract(epoch FROM at - orphan.created_at) * 1000, 2147483647)::integer))), '[]')
+      INTO finishes
+      FROM (SELECT dispatch.*
+              FROM dispatch
+             WHERE dispatch.created_at >= since AND dispatch.created_at < at - interval '15 minutes'
+               AND dispatch.status = 'open'
+               AND NOT EXISTS (SELECT FROM attempt WHERE attempt.dispatch_id = dispatch.id AND attempt.state = 'open')
+             ORDER BY dispatch.created_at, dispatch.id
+             LIMIT most
+               FOR UPDATE SKIP LOCKED) AS orphan;
+
+    PERFORM ledger_settle(settlements, finishes);
+    expired := jsonb_array_length(settlements) + jsonb_array_length(finishes);
+
+    -- Five minutes cover what is being committed with an earlier creation time.
+    UPDATE ledger_sweep
+       SET swept_until = greatest(since, least(
+               at - interval '5 minutes',
+               (SELECT min(created_at) FROM attempt WHERE created_at >= since AND state = 'open'),
+               (SELECT min(created_at) FROM dispatch WHERE created_at >= since AND status = 'open')));
+    RETURN expired;
+END $$;

@@ -1,0 +1,137 @@
+-- Settles attempts and ends dispatches, each once: what is no longer open is passed over, so a batch may be sent again.
+--
+-- settlements: [{attempt_id, attempt_created_at, columns of attempt, "usage": {tokens}, "outcome": {columns of dispatch} or
+-- null}, …]; finishes: [{"dispatch": {columns}, "outcome": {columns}}, …] for dispatches without an attempt left to settle.
+--
+-- Answers [[budget_id, subject, period_start, used_nanos], …] of the balances that it touched.
+CREATE OR REPLACE FUNCTION ledger_settle(settlements jsonb, finishes jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    earliest       timestamptz;
+    latest         timestamptz;
+    touched_ids    bigint[];
+    released_nanos bigint[];
+    posted_nanos   bigint[];
+    above_nanos    bigint[];
+    answer         jsonb;
+BEGIN
+    -- Known before the plan starts, so that it opens the one or two day partitions concerned and not every day's.
+    SELECT min(wanted.attempt_created_at), max(wanted.attempt_created_at)
+      INTO earliest, latest
+      FROM jsonb_to_recordset(settlements) AS wanted (attempt_created_at timestamptz);
+
+    WITH item AS MATERIALIZED (
+        SELECT *
+          FROM jsonb_to_recordset(settlements) AS wanted (
+                   attempt_id uuid, attempt_created_at timestamptz, state text, wire_status smallint, fault text,
+                   response_model text, validation jsonb, usage attempt, cost_nanos bigint, estimated boolean, cold boolean, latency_ms integer,
+                   first_byte_ms integer, settled_at timestamptz, outcome dispatch)
+    ), closed AS (
+        UPDATE attempt
+           SET state = item.state,
+               wire_status = item.wire_status,
+               fault = coalesce(item.fault, ''),
+               response_model = item.response_model,
+               validation = coalesce(item.validation, '[]'),
+               input_tokens = (item.usage).input_tokens,
+               cached_input_tokens = (item.usage).cached_input_tokens,
+               cache_write_tokens = (item.usage).cache_write_tokens,
+               output_tokens = (item.usage).output_tokens,
+               reasoning_tokens = (item.usage).reasoning_tokens,
+               cost_nanos = item.cost_nanos,
+               estimated = item.estimated,
+               cold = item.cold,
+               latency_ms = item.latency_ms,
+               first_byte_ms = item.first_byte_ms,
+               settled_at = item.settled_at
+          FROM item
+         WHERE attempt.created_at = item.attempt_created_at
+           AND attempt.created_at BETWEEN earliest AND latest
+           AND attempt.id = item.attempt_id
+           AND attempt.state = 'open'
+        RETURNING attempt.*, item.outcome
+    ), by_dispatch AS (
+        SELECT dispatch_id, dispatch_created_at,
+               count(*) AS attempts, sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
+               sum(cache_write_tokens) AS cache_write_tokens, sum(output_tokens) AS output_tokens,
+               sum(reasoning_tokens) AS reasoning_tokens, sum(cost_nanos) AS cost_nanos, bool_or(estimated) AS estimated,
+               (array_agg(outcome ORDER BY position DESC) FILTER (WHERE (outcome).status IS NOT NULL))[1] AS outcome
+          FROM closed
+         GROUP BY dispatch_id, dispatch_created_at
+    ), ended AS (
+        UPDATE dispatch
+           SET attempts = dispatch.attempts + by_dispatch.attempts,
+               input_tokens = dispatch.input_tokens + by_dispatch.input_tokens,
+               cached_input_tokens = dispatch.cached_input_tokens + by_dispatch.cached_input_tokens,
+               cache_write_tokens = dispatch.cache_write_tokens + by_dispatch.cache_write_tokens,
+               output_tokens = dispatch.output_tokens + by_dispatch.output_tokens,
+               reasoning_tokens = dispatch.reasoning_tokens + by_dispatch.reasoning_tokens,
+               cost_nanos = dispatch.cost_nanos + by_dispatch.cost_nanos,
+               estimated = dispatch.estimated OR by_dispatch.estimated,
+               status = coalesce((by_dispatch.outcome).status, dispatch.status),
+               error_code = coalesce((by_dispatch.outcome).error_code, dispatch.error_code),
+               answered_by = coalesce((by_dispatch.outcome).answered_by, dispatch.answered_by),
+               validated = coalesce((by_dispatch.outcome).validated, dispatch.validated),
+               model_id = coalesce((by_dispatch.outcome).model_id, dispatch.model_id),
+               provider_id = coalesce((by_dispatch.outcome).provider_id, dispatch.provider_id),
+               baseline_cost_nanos = coalesce((by_dispatch.outcome).baseline_cost_nanos, dispatch.baseline_cost_nanos),
+               total_ms = coalesce((by_dispatch.outcome).total_ms, dispatch.total_ms),
+               first_byte_ms = coalesce((by_dispatch.outcome).first_byte_ms, dispatch.first_byte_ms),
+               overhead_us = coalesce((by_dispatch.outcome).overhead_us, dispatch.overhead_us),
+               finished_at = coalesce((by_dispatch.outcome).finished_at, dispatch.finished_at)
+          FROM by_dispatch
+         WHERE dispatch.created_at = by_dispatch.dispatch_created_at
+           AND dispatch.created_at BETWEEN earliest - interval '1 day' AND latest + interval '1 day'
+           AND dispatch.id = by_dispatch.dispatch_id
+        RETURNING dispatch.*
+    ), measured AS (
+        SELECT date_trunc('hour', closed.created_at, 'UTC') AS hour, ended.tenant_id, ended.api_key_id, ended.end_user,
+               ended.task, coalesce(ended.policy_id, 0) AS policy_id, closed.model_id,
+               coalesce((closed.outcome).status, 'continued') AS outcome,
+               CASE WHEN (closed.outcome).status IS NOT NULL THEN latency_bucket((closed.outcome).total_ms) END AS latency_bucket,
+               CASE WHEN (closed.outcome).status IS NOT NULL THEN 1 ELSE 0 END AS dispatches,
+               closed.input_tokens, closed.cached_input_tokens, closed.cache_write_tokens, closed.output_tokens,
+               closed.reasoning_tokens, closed.cost_nanos,
+               coalesce((closed.outcome).baseline_cost_nanos, 0) AS baseline_cost_nanos
+          FROM closed JOIN ended ON ended.created_at = closed.dispatch_created_at AND ended.id = closed.dispatch_id
+    ), counted AS (
+        INSERT INTO rollup_delta (hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket,
+                                  dispatches, attempts, input_tokens, cached_input_tokens, cache_write_tokens,
+                                  output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos)
+        SELECT hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket,
+               sum(dispatches), count(*), sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens),
+               sum(output_tokens), sum(reasoning_tokens), sum(cost_nanos), sum(baseline_cost_nanos)
+          FROM measured
+         GROUP BY hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket
+    ), by_balance AS (
+        SELECT balance_id, sum(reserved_nanos) AS released, sum(least(cost_nanos, reserved_nanos)) AS posted,
+               sum(greatest(cost_nanos - reserved_nanos, 0)) AS above
+          FROM closed CROSS JOIN unnest(balance_ids) AS balance_id
+         GROUP BY balance_id
+    )
+    SELECT array_agg(balance_id ORDER BY balance_id), array_agg(released ORDER BY balance_id),
+           array_agg(posted ORDER BY balance_id), array_agg(above ORDER BY balance_id)
+      INTO touched_ids, released_nanos, posted_nanos, above_nanos
+      FROM by_balance;
+
+    IF jsonb_array_length(finishes) > 0 THEN
+        PERFORM ledger_finish(finishes);
+    END IF;
+
+    PERFORM FROM budget_balance WHERE id = ANY (touched_ids) ORDER BY id FOR NO KEY UPDATE;
+
+    WITH posted AS (
+        UPDATE budget_balance AS balance
+           SET reserved_nanos = balance.reserved_nanos - sums.released,
+               settled_nanos = balance.settled_nanos + sums.posted,
+               overage_nanos = balance.overage_nanos + sums.above
+          FROM unnest(touched_ids, released_nanos, posted_nanos, above_nanos) AS sums (id, released, posted, above)
+         WHERE balance.id = sums.id
+        RETURNING balance.*
+    )
+    SELECT coalesce(jsonb_agg(jsonb_build_array(budget_id, subject, period_start,
+                                                settled_nanos + reserved_nanos + overage_nanos)), '[]')
+      INTO answer
+      FROM posted;
+    RETURN answer;
+END $$;
