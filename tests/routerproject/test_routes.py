@@ -206,6 +206,7 @@ def rows(people: dict[str, User | None]) -> dict[str, object]:
         model=fleet.small,
         provider=fleet.provider,
         price=fleet.small.prices.get(),
+        validation=[],
         balance_ids=[],
         expires_at=now,
     )
