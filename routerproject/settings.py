@@ -191,6 +191,18 @@ LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
 KEEP_WARM_DAILY_CENTS = env.int("KEEP_WARM_DAILY_CENTS", default=100)
 KEEP_WARM_OUTPUT_TOKENS = env.int("KEEP_WARM_OUTPUT_TOKENS", default=1)
 
+# How alerts are mailed, e.g. smtp+tls://user:password@mail.example.com:587; without it, letters go to the worker's log.
+_MAIL = env.email_url("EMAIL_URL", default="consolemail://")
+EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
+EMAIL_HOST = _MAIL["EMAIL_HOST"]
+EMAIL_PORT = _MAIL["EMAIL_PORT"]
+EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"]
+EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("ALERTS_FROM", default="signalbox@localhost")
+
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://127.0.0.1:6379/0")
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
