@@ -256,7 +256,9 @@ class Simulation:
         self.world.hesitation_share = 0.0
         for temper in self.fleet.tempers.values():
             temper.fault_share = temper.odd_report_share = 0.0
-            temper.slowest_s = temper.pause_s = 0.002
+            temper.slowest_s = 0.002
+            # A step may have no more than 100 ms, and a stream hundreds of parts.
+            temper.pause_s = 0.0001
         for switch in self.setting.switches:
             self.accounts.lift(switch)
         for budget in self.setting.budgets.values():
