@@ -194,10 +194,10 @@ KEEP_WARM_OUTPUT_TOKENS = env.int("KEEP_WARM_OUTPUT_TOKENS", default=1)
 # How alerts are mailed, e.g. smtp+tls://user:password@mail.example.com:587; without it, letters go to the worker's log.
 _MAIL = env.email_url("EMAIL_URL", default="consolemail://")
 EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
-EMAIL_HOST = _MAIL["EMAIL_HOST"]
-EMAIL_PORT = _MAIL["EMAIL_PORT"]
-EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"]
-EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"]
+EMAIL_HOST = _MAIL["EMAIL_HOST"] or "localhost"
+EMAIL_PORT = _MAIL["EMAIL_PORT"] or 25
+EMAIL_HOST_USER = _MAIL["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_PASSWORD"] or ""
 EMAIL_USE_TLS = _MAIL.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL = _MAIL.get("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = 10

@@ -127,4 +127,5 @@ def _note(delivery: AlertDelivery, result: Result) -> None:
 
 
 def _delay(tries: int) -> timedelta:
-    return min(FIRST_DELAY * 2 ** min(tries - 1, 10), LONGEST_DELAY)
+    doublings = min(tries - 1, 10)
+    return min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)

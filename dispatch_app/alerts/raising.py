@@ -37,7 +37,8 @@ def address_alert(alert: Alert, *, destinations: list[AlertDestination]) -> None
 
 def _destinations_of(*, kind: AlertKind, tenant_id: int | None) -> list[AlertDestination]:
     wanted = Q(kinds=[]) | Q(kinds__contains=[kind])
-    return list(AlertDestination.objects.filter(wanted, tenant_id=tenant_id, enabled=True))
+    whose = Q(tenant__isnull=True) if tenant_id is None else Q(tenant_id=tenant_id)
+    return list(AlertDestination.objects.filter(wanted, whose, enabled=True))
 
 
 def _hint() -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.db import connection
 from psycopg import sql
 
+from dispatch_app.alerts.kinds import AlertKind
+from dispatch_app.alerts.raising import raise_alert
 from dispatch_app.rollups.statements import Row, fetch, fetch_one
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,13 @@ def create_partitions(*, today: date) -> int:
     if days_left < DAYS_AHEAD_WARNING:
         logger.warning(
             "The log had partitions for %s days ahead only; has the upkeep stood still?", days_left
+        )
+        raise_alert(
+            kind=AlertKind.PARTITIONS,
+            key=f"days_ahead:{today}",
+            tenant_id=None,
+            title=f"The log had partitions for {days_left} days ahead only",
+            details={"days_left": days_left, "days_wanted": DAYS_AHEAD},
         )
     values = {"first_day": today - ONE_DAY, "days": DAYS_AHEAD + 2}
     return int(fetch_one("create_partitions", values)["created"])

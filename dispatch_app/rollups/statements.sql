@@ -200,12 +200,144 @@ SELECT NOT EXISTS (SELECT FROM attempt WHERE created_at >= %(start)s AND created
 
 
 -- log_covers --
--- From which instant on the log is whole, and whether older days were dropped from it.
-SELECT oldest.since, EXISTS (SELECT FROM rollup_hour WHERE hour < oldest.since) AS is_log_shortened
-  FROM (SELECT min(to_date(right(partition.relname, 8), 'YYYYMMDD'))::timestamp AT TIME ZONE 'UTC' AS since
-          FROM pg_inherits AS link
-          JOIN pg_class AS partition ON partition.oid = link.inhrelid
-         WHERE link.inhparent = 'attempt'::regclass) AS oldest
+-- `log_since`: from when on the log is there; `since`: the same with what is remembered of it; whether older days were dropped
+-- unproven; `read_from`: where the memory ends and the log is read.
+WITH begun AS (
+    SELECT min(to_date(right(partition.relname, 8), 'YYYYMMDD'))::timestamp AT TIME ZONE 'UTC' AS log_since
+      FROM pg_inherits AS link
+      JOIN pg_class AS partition ON partition.oid = link.inhrelid
+     WHERE link.inhparent = 'attempt'::regclass
+), memory AS (
+    SELECT min(day)::timestamp AT TIME ZONE 'UTC' AS since, (max(day) + 1)::timestamp AT TIME ZONE 'UTC' AS until
+      FROM reconciled_day
+)
+SELECT log_since, least(log_since, memory.since) AS since,
+       EXISTS (SELECT FROM rollup_hour WHERE hour < least(log_since, memory.since)) AS is_log_shortened,
+       coalesce(memory.until, log_since) AS read_from
+  FROM begun CROSS JOIN memory
+
+
+-- remembered_days_differ --
+-- Remembered days that the figures do not agree with any more: something was corrected since, or tampered with.
+WITH counted AS (
+    SELECT tenant_id, (hour AT TIME ZONE 'UTC')::date AS day, sum(attempts) AS attempts, sum(cost_nanos) AS cost_nanos,
+           sum(input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens) AS tokens
+      FROM (SELECT tenant_id, hour, attempts, cost_nanos, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
+                   reasoning_tokens
+              FROM rollup_hour
+             WHERE hour >= %(since)s AND hour < %(read_from)s
+             UNION ALL
+            SELECT tenant_id, hour, attempts, cost_nanos, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
+                   reasoning_tokens
+              FROM rollup_delta
+             WHERE hour >= %(since)s AND hour < %(read_from)s) AS both_kinds
+     GROUP BY 1, 2
+)
+SELECT day::timestamp AT TIME ZONE 'UTC' AS start, format('tenant %%s, day %%s', tenant_id, day) AS subject, measure, expected,
+       found
+  FROM reconciled_tenant_day AS known FULL JOIN counted USING (tenant_id, day)
+ CROSS JOIN LATERAL (VALUES
+           ('attempts', coalesce(known.attempts, 0), coalesce(counted.attempts, 0)),
+           ('cost_nanos', coalesce(known.cost_nanos, 0), coalesce(counted.cost_nanos, 0)),
+           ('tokens', coalesce(known.tokens, 0), coalesce(counted.tokens, 0))) AS pair (measure, expected, found)
+ WHERE expected <> found
+ ORDER BY 1, 2
+
+
+-- first_day_not_provable --
+-- The first UTC day that is not over for good: too young, or with something open or still to be added.
+SELECT least(
+           date_trunc('day', %(now)s::timestamptz - interval '2 days', 'UTC'),
+           (SELECT date_trunc('day', min(created_at), 'UTC') FROM attempt
+             WHERE created_at >= %(read_from)s AND state = 'open'),
+           (SELECT date_trunc('day', min(created_at), 'UTC') FROM dispatch
+             WHERE created_at >= %(read_from)s AND status = 'open'),
+           (SELECT date_trunc('day', min(hour), 'UTC') FROM rollup_delta WHERE hour >= %(read_from)s)) AS until
+
+
+-- forget_days --
+DELETE FROM reconciled_day WHERE day >= (%(read_from)s::timestamptz AT TIME ZONE 'UTC')::date
+
+
+-- remember_days --
+INSERT INTO reconciled_day (day, proven_at)
+SELECT day::date, %(now)s
+  FROM generate_series(%(read_from)s::timestamptz AT TIME ZONE 'UTC',
+                       %(until)s::timestamptz AT TIME ZONE 'UTC' - interval '1 day', interval '1 day') AS day
+
+
+-- remember_tenants --
+INSERT INTO reconciled_tenant_day (day, tenant_id, attempts, cost_nanos, tokens, dispatches)
+SELECT day, tenant_id, sum(attempts), sum(cost_nanos), sum(tokens), sum(dispatches)
+  FROM (SELECT (created_at AT TIME ZONE 'UTC')::date AS day, tenant_id, count(*) AS attempts, sum(cost_nanos) AS cost_nanos,
+               sum(input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens) AS tokens,
+               0 AS dispatches
+          FROM attempt
+         WHERE created_at >= %(read_from)s AND created_at < %(until)s
+         GROUP BY 1, 2
+         UNION ALL
+        SELECT (created_at AT TIME ZONE 'UTC')::date, tenant_id, 0, 0, 0, count(*)
+          FROM dispatch
+         WHERE created_at >= %(read_from)s AND created_at < %(until)s
+         GROUP BY 1, 2) AS both_kinds
+ GROUP BY 1, 2
+
+
+-- remember_balances --
+INSERT INTO reconciled_balance_day (day, balance_id, cost_nanos)
+SELECT (created_at AT TIME ZONE 'UTC')::date, balance_id, sum(cost_nanos)
+  FROM attempt CROSS JOIN unnest(balance_ids) AS balance_id
+ WHERE created_at >= %(read_from)s AND created_at < %(until)s
+ GROUP BY 1, 2
+
+
+-- open_attempts_by_age --
+-- How many attempts are open, by how long; looks no further back than the expiry sweep does.
+SELECT count(*) AS all_open, min(created_at) AS oldest_at,
+       count(*) FILTER (WHERE created_at > %(now)s::timestamptz - interval '1 minute') AS under_1_min,
+       count(*) FILTER (WHERE created_at <= %(now)s::timestamptz - interval '1 minute'
+                          AND created_at > %(now)s::timestamptz - interval '5 minutes') AS under_5_min,
+       count(*) FILTER (WHERE created_at <= %(now)s::timestamptz - interval '5 minutes'
+                          AND created_at > %(now)s::timestamptz - interval '15 minutes') AS under_15_min,
+       count(*) FILTER (WHERE created_at <= %(now)s::timestamptz - interval '15 minutes') AS over_15_min,
+       count(*) FILTER (WHERE expires_at < %(now)s::timestamptz) AS overdue
+  FROM attempt
+ WHERE created_at >= (SELECT swept_until FROM ledger_sweep) AND state = 'open'
+
+
+-- adjust_closed_months --
+-- A month that is over for three days is closed: its sum is noted. Whatever changes it later stands as a line of its own beside
+-- that sum, so that what finance has taken from it is never rewritten unseen. Answers the new lines.
+WITH sums AS (
+    SELECT tenant_id, month, sum(cost_nanos) AS cost_nanos
+      FROM rollup_month
+     WHERE month + interval '1 month 3 days' < (%(now)s::timestamptz AT TIME ZONE 'UTC')
+       AND NOT EXISTS (SELECT FROM rollup_dirty AS dirty
+                        WHERE dirty.tenant_id = rollup_month.tenant_id
+                          AND date_trunc('month', dirty.first_day)::date = rollup_month.month)
+     GROUP BY 1, 2
+), newly_closed AS (
+    INSERT INTO closed_month (tenant_id, month, cost_nanos, closed_at)
+    SELECT tenant_id, month, cost_nanos, %(now)s FROM sums
+        ON CONFLICT DO NOTHING
+)
+INSERT INTO closed_month_adjustment (tenant_id, month, cost_nanos, noted_at)
+SELECT closed.tenant_id, closed.month,
+       coalesce(sums.cost_nanos, 0) - closed.cost_nanos - coalesce(adjusted.cost_nanos, 0), %(now)s
+  FROM closed_month AS closed
+  JOIN sums USING (tenant_id, month)
+  LEFT JOIN (SELECT tenant_id, month, sum(cost_nanos) AS cost_nanos
+               FROM closed_month_adjustment GROUP BY 1, 2) AS adjusted USING (tenant_id, month)
+ WHERE coalesce(sums.cost_nanos, 0) <> closed.cost_nanos + coalesce(adjusted.cost_nanos, 0)
+RETURNING id, tenant_id, month, cost_nanos
+
+
+-- recent_adjustments --
+SELECT adjustment.tenant_id, tenant.name AS tenant_name, month, adjustment.cost_nanos, noted_at
+  FROM closed_month_adjustment AS adjustment
+  LEFT JOIN policies_app_tenant AS tenant ON tenant.id = adjustment.tenant_id
+ ORDER BY adjustment.id DESC
+ LIMIT 20
 
 
 -- log_differs_from_rollups --
@@ -214,7 +346,7 @@ WITH logged AS (
     SELECT tenant_id, date_trunc('hour', created_at, 'UTC') AS hour, count(*) AS attempts, sum(cost_nanos) AS cost_nanos,
            sum(input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens) AS tokens
       FROM attempt
-     WHERE state <> 'open'
+     WHERE created_at >= %(read_from)s AND state <> 'open'
      GROUP BY 1, 2
 ), counted AS (
     SELECT tenant_id, hour, sum(attempts) AS attempts, sum(cost_nanos) AS cost_nanos,
@@ -222,12 +354,12 @@ WITH logged AS (
       FROM (SELECT tenant_id, hour, attempts, cost_nanos, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
                    reasoning_tokens
               FROM rollup_hour
-             WHERE hour >= %(since)s
+             WHERE hour >= %(read_from)s
              UNION ALL
             SELECT tenant_id, hour, attempts, cost_nanos, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
                    reasoning_tokens
               FROM rollup_delta
-             WHERE hour >= %(since)s) AS both_kinds
+             WHERE hour >= %(read_from)s) AS both_kinds
      GROUP BY 1, 2
 )
 SELECT format('tenant %%s, hour %%s', tenant_id, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')) AS subject, measure,
@@ -245,7 +377,13 @@ SELECT format('tenant %%s, hour %%s', tenant_id, to_char(hour AT TIME ZONE 'UTC'
 -- Tenants whose ended dispatches in the log are not those of the rollups. A dispatch counts in the hour of its last attempt,
 -- so one that began before the log does cannot be told apart; where there is one, the tenant is left out.
 WITH logged AS (
-    SELECT tenant_id, count(*) AS dispatches FROM dispatch WHERE status <> 'open' GROUP BY 1
+    SELECT tenant_id, sum(dispatches) AS dispatches
+      FROM (SELECT tenant_id, dispatches FROM reconciled_tenant_day
+             WHERE day < (%(read_from)s::timestamptz AT TIME ZONE 'UTC')::date
+             UNION ALL
+            SELECT tenant_id, count(*) FROM dispatch
+             WHERE created_at >= %(read_from)s AND status <> 'open' GROUP BY 1) AS both_kinds
+     GROUP BY 1
 ), counted AS (
     SELECT tenant_id, sum(dispatches) AS dispatches
       FROM (SELECT tenant_id, dispatches FROM rollup_hour WHERE hour >= %(since)s
@@ -257,7 +395,9 @@ SELECT format('tenant %%s', tenant_id) AS subject, 'dispatches' AS measure, coal
        coalesce(counted.dispatches, 0) AS found
   FROM logged FULL JOIN counted USING (tenant_id)
  WHERE coalesce(logged.dispatches, 0) <> coalesce(counted.dispatches, 0)
-   AND tenant_id NOT IN (SELECT tenant_id FROM attempt WHERE dispatch_created_at < %(since)s)
+   AND tenant_id NOT IN (SELECT tenant_id FROM attempt
+                          WHERE dispatch_created_at < %(since)s
+                            AND created_at < %(since)s::timestamptz + interval '1 day')
  ORDER BY 1
 
 
@@ -267,19 +407,27 @@ SELECT format('dispatch %%s', dispatch.id) AS subject, 'cost_nanos' AS measure, 
        dispatch.cost_nanos AS found
   FROM dispatch
   LEFT JOIN attempt ON attempt.dispatch_id = dispatch.id AND attempt.dispatch_created_at = dispatch.created_at
+                   AND attempt.created_at >= %(read_from)s
+ WHERE dispatch.created_at >= %(read_from)s
  GROUP BY dispatch.id, dispatch.created_at, dispatch.cost_nanos
 HAVING coalesce(sum(attempt.cost_nanos), 0) <> dispatch.cost_nanos
  ORDER BY 1
 
 
 -- budgets_differ_from_log --
--- Balances that do not carry exactly what their attempts cost and reserve, of periods that the log covers whole.
+-- Balances that do not carry exactly what their attempts cost and reserve, of periods that the log, or the memory of it, covers
+-- whole. Nothing of a remembered day is open.
 WITH carried AS (
-    SELECT balance_id, sum(cost_nanos) AS cost_nanos, sum(reserved_nanos) FILTER (WHERE state = 'open') AS reserved_nanos
-      FROM attempt CROSS JOIN unnest(balance_ids) AS balance_id
+    SELECT balance_id, sum(cost_nanos) AS cost_nanos, sum(reserved_nanos) AS reserved_nanos
+      FROM (SELECT balance_id, cost_nanos, CASE WHEN state = 'open' THEN reserved_nanos ELSE 0 END AS reserved_nanos
+              FROM attempt CROSS JOIN unnest(balance_ids) AS balance_id
+             WHERE created_at >= %(read_from)s
+             UNION ALL
+            SELECT balance_id, cost_nanos, 0 FROM reconciled_balance_day
+             WHERE day < (%(read_from)s::timestamptz AT TIME ZONE 'UTC')::date) AS both_kinds
      GROUP BY balance_id
 )
-SELECT format('budget %%s%%s from %%s', balance.budget_id, nullif(' of ' || balance.subject, ' of '),
+SELECT format('balance %%s, budget %%s%%s from %%s', balance.id, balance.budget_id, nullif(' of ' || balance.subject, ' of '),
               to_char(balance.period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')) AS subject,
        measure, expected, found
   FROM budget_balance AS balance

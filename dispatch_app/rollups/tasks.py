@@ -8,6 +8,7 @@ from dispatch_app.ledger.sweep import expire_attempts
 from dispatch_app.rollups.drain import drain_deltas
 from dispatch_app.rollups.locks import exclusive
 from dispatch_app.rollups.partitions import create_partitions, drop_old_partitions
+from dispatch_app.rollups.reconcile_runs import reconcile as reconcile_books
 
 
 @shared_task(name="rollups.drain", ignore_result=True)
@@ -34,3 +35,19 @@ def keep_partitions(**_: object) -> None:
         if is_held:
             create_partitions(today=today)
             drop_old_partitions(today=today, retention_days=settings.LOG_RETENTION_DAYS)
+
+
+@shared_task(name="rollups.reconcile", ignore_result=True)
+def reconcile(**_: object) -> None:
+    """Compare log, budgets and rollups; days that were proven before are taken from memory."""
+    with exclusive("reconcile_task") as is_held:
+        if is_held:
+            reconcile_books()
+
+
+@shared_task(name="rollups.reconcile_all", ignore_result=True)
+def reconcile_all(**_: object) -> None:
+    """The same, and read the whole log."""
+    with exclusive("reconcile_task") as is_held:
+        if is_held:
+            reconcile_books(reads_all=True)
