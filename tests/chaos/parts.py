@@ -1,0 +1,140 @@
+"""Each part of `make chaos`: how much of it, its figures, and its bars."""
+
+import argparse
+from collections.abc import Callable
+
+from bench.report import Bar, Report
+from tests.chaos.acknowledged import run_acknowledged
+from tests.chaos.budgets import run_budgets, run_fill
+from tests.chaos.database_away import run_away
+from tests.chaos.kills import hard_kills_exist, lift_all, run_cut, run_kill
+from tests.chaos.town import Town
+
+
+def measure_budgets(report: Report, town: Town, options: argparse.Namespace) -> None:
+    """Seeded trials, every other one with processes killed, and one budget filled to the brim."""
+    trials = []
+    for seed in range(options.seed, options.seed + options.trials):
+        kills = seed % 2 * (1 + seed % 4 // 2)
+        figures = run_budgets(
+            town,
+            seed=seed,
+            callers=options.callers,
+            processes=options.processes,
+            kills=min(kills, options.processes - 1),
+        )
+        trials.append(figures)
+        report.add_figures(
+            trial=seed, kills=figures.kills, admitted=figures.admitted, refused=figures.refused,
+            left_open=figures.left_open, excess_nanos=figures.excess_nanos, booked_excess_nanos=figures.booked_excess_nanos,
+            left_reserved_nanos=figures.left_reserved_nanos, below_truth_nanos=figures.below_truth_nanos,
+        )  # fmt: skip
+    fill = run_fill(
+        town, reservations=options.fill, callers=min(options.callers, 64), processes=options.processes
+    )
+    report.add_figures(
+        fill_calls=fill.calls, unused_share=fill.unused_share, groundless=fill.groundless_refusals
+    )
+    _bar(report, "vendor's bill above a limit", max(0, *(t.excess_nanos for t in trials)), "nano-dollars")
+    _bar(report, "booked above a limit", max(0, *(t.booked_excess_nanos for t in trials)), "nano-dollars")
+    _bar(report, "reserved once all is quiet", max(t.left_reserved_nanos for t in trials), "nano-dollars")
+    _bar(report, "booked below the vendor's bill", max(t.below_truth_nanos for t in trials), "nano-dollars")
+    _bar(
+        report,
+        "trials in which no budget bit",
+        sum(t.refused == 0 or t.admitted == 0 for t in trials),
+        "trials",
+    )
+    _bar(
+        report,
+        "left of a budget at the first refusal",
+        100 * fill.unused_share,
+        "%",
+        at_most=100 / options.fill,
+    )
+    _bar(report, "refusals that the rest would have covered", fill.groundless_refusals, "refusals")
+
+
+def measure_acknowledged(report: Report, town: Town, options: argparse.Namespace) -> None:
+    """Load while web, PostgreSQL, Celery and Redis are killed in turn."""
+    figures = run_acknowledged(
+        town, seed=options.seed, wanted=options.dispatches, callers=min(options.callers, 96),
+        processes=min(options.processes, 4), round_s=options.round, victims=4,
+    )  # fmt: skip
+    report.add_figures(
+        acknowledged=figures.acknowledged, streams=figures.streams, pending=figures.pending,
+        kills=dict(figures.kills), seconds=round(figures.seconds, 1),
+    )  # fmt: skip
+    _bar(report, "acknowledged dispatches missing in the log", figures.missing, "rows")
+    _bar(report, "acknowledged dispatches with another cost", figures.other_cost, "rows")
+    _bar(report, "calls of the vendor without a row", figures.unlogged, "calls")
+    _bar(report, "callers left hanging by a kill", figures.hung, "callers")
+
+
+def measure_kills(report: Report, town: Town, options: argparse.Namespace) -> None:
+    """A switch at full load; then, where there are hard ones, one that cuts streams."""
+    processes = min(options.processes, 4)
+    try:
+        figures = run_kill(
+            town, seed=options.seed, callers=options.callers, processes=processes, seconds=options.kill
+        )
+        report.add_figures(
+            admitted_before=figures.admitted_before, admitted_after=figures.admitted_after,
+            arrived_after=figures.arrived_after, answered_after=figures.answered_after,
+        )  # fmt: skip
+        lift_all()
+        _bar(report, "admitted after the save of a kill switch", figures.admitted_after, "attempts")
+        _bar(report, "arrived at the vendor after it", figures.arrived_after, "calls")
+        _bar(
+            report,
+            "kills under no load",
+            figures.admitted_before == 0 or figures.answered_after == 0,
+            "kills",
+        )
+        if hard_kills_exist():
+            cuts = run_cut(town, streams=min(options.callers, 64), processes=processes)
+            report.add_figures(cut_streams=len(cuts), last_cut_s=max(cuts))
+            _bar(report, "last stream cut after a hard kill", max(cuts), "s", at_most=1.0)
+            _bar(report, "streams over before the hard kill", sum(cut < 0 for cut in cuts), "streams")
+    finally:
+        lift_all()
+
+
+def measure_away(report: Report, town: Town, options: argparse.Namespace) -> None:
+    """PostgreSQL frozen, then killed."""
+    for way in ("frozen", "killed"):
+        figures = run_away(
+            town,
+            way,
+            callers=min(options.callers, 64),
+            processes=min(options.processes, 2),
+            seconds=options.away,
+        )
+        report.add_figures(
+            away=way, refused=figures.refused, p50_ms=figures.refusal_p50_ms, p99_ms=figures.refusal_p99_ms,
+            onset_max_ms=figures.onset_max_ms, hung=figures.hung, unlogged=figures.unlogged, unwell_s=figures.unwell_s,
+            served_after=figures.served_after,
+        )  # fmt: skip
+        _bar(report, f"refusals, p99, database {way}", figures.refusal_p99_ms, "ms", at_most=100)
+        _bar(report, f"callers left hanging, database {way}", figures.hung, "callers")
+        _bar(report, f"served without a database, database {way}", figures.served_while_away, "calls")
+        _bar(report, f"calls of the vendor without a row, database {way}", figures.unlogged, "calls")
+        _bar(report, f"last refusal after its return, database {way}", figures.unwell_s, "s", at_most=2.0)
+        _bar(
+            report,
+            f"nobody refused or served, database {way}",
+            0 in {figures.refused, figures.served_after},
+            "runs",
+        )
+
+
+def _bar(report: Report, name: str, figure: float, unit: str, *, at_most: float = 0) -> None:
+    report.bars.append(Bar(name=name, figure=figure, at_most=at_most, unit=unit))
+
+
+MEASURES: dict[str, Callable[[Report, Town, argparse.Namespace], None]] = {
+    "budgets": measure_budgets,
+    "acknowledged": measure_acknowledged,
+    "kills": measure_kills,
+    "away": measure_away,
+}

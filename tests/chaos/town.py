@@ -1,0 +1,84 @@
+"""The web processes on the ground, the vendor that they call, and how they come and go."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from django.db import connections
+
+from policies_app.models import Policy
+from policies_app.routing.codes import Strategy
+from sandbox.server import SandboxServer
+from tests.chaos.ground import Ground
+from tests.factories import Fleet, make_policy, make_rule
+from tests.running_servers import (
+    START_PATIENCE_S,
+    RunningGateway,
+    _free_port,
+    _is_ready,
+    _spawn,
+    _wait_for,
+    make_sandbox_fleet,
+    publish,
+)
+
+STRATEGIES = (Strategy.FAILOVER, Strategy.HEDGED, Strategy.PARALLEL)
+
+
+@dataclass(slots=True, kw_only=True)
+class Town:
+    """Some web processes, the vendor with its ledger, and a policy a strategy."""
+
+    ground: Ground
+    vendor: SandboxServer
+    fleet: Fleet
+    policies: dict[Strategy, Policy]
+    gateways: list[RunningGateway] = field(default_factory=list)
+
+    def have(self, count: int) -> list[RunningGateway]:
+        """Bring the web processes to so many that live and serve all edits; answer them."""
+        connections.close_all()  # PostgreSQL may have been killed since.
+        self.gateways = [running for running in self.gateways if running.process.poll() is None]
+        while len(self.gateways) > count:
+            self.gateways.pop().stop()
+        self.gateways += [_spawn(_free_port(), {}) for _ in range(count - len(self.gateways))]
+        for running in self.gateways:
+            _wait_for(
+                lambda running=running: _is_ready(running), patience_s=START_PATIENCE_S * 2, what="a gateway"
+            )
+            running.catch_up()
+        return list(self.gateways)
+
+    def kill(self, running: RunningGateway) -> None:
+        """Kill one without warning."""
+        running.process.kill()
+        running.process.wait()
+
+    def calls_by_nonce(self) -> Counter[str]:
+        """How often the vendor was called for each nonce."""
+        return Counter(
+            entry.prompt.partition("[")[2].partition("]")[0] for entry in self.vendor.ledger.entries
+        )
+
+
+@contextlib.contextmanager
+def open_town(ground: Ground, vendor: SandboxServer) -> Iterator[Town]:
+    """Create the rows that everybody shares; all web processes end with the block."""
+    fleet = make_sandbox_fleet(vendor.base_url)
+    policies = {strategy: _policy(strategy, fleet) for strategy in STRATEGIES}
+    town = Town(ground=ground, vendor=vendor, fleet=fleet, policies=policies)
+    try:
+        yield town
+    finally:
+        for running in town.gateways:
+            running.process.kill()
+            running.process.wait()
+
+
+def _policy(strategy: Strategy, fleet: Fleet) -> Policy:
+    policy = make_policy(f"chaos-{strategy}")
+    route = {"hedge_delay_ms": 20} if strategy is Strategy.HEDGED else {}
+    make_rule(policy, "default", models=[fleet.small, fleet.mid], strategy=strategy, is_default=True, **route)
+    publish(policy)
+    return policy
