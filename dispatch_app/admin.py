@@ -14,12 +14,15 @@ from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter, R
 from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 
+from dispatch_app.alerts.admin import AlertAdmin, AlertDestinationAdmin
 from dispatch_app.models import Attempt, BudgetBalance, Dispatch, ServingProcess
 from policies_app.admin.access import ReadOnlyAdmin
 from policies_app.admin.fields import show_usd
 from policies_app.admin.pages import row_or_404
 from policies_app.roles import SEE_COSTS
 from policies_app.routing.codes import AttemptState, DispatchStatus
+
+__all__ = ["AlertAdmin", "AlertDestinationAdmin"]
 
 _STATUS_COLOURS = {
     DispatchStatus.OPEN.value: "info",

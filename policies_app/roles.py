@@ -13,6 +13,10 @@ SEE_COSTS = "dispatch_app.view_costs"
 """Who holds this permission may see what tenants spend."""
 SEE_HEALTH = "dispatch_app.view_targethealth"
 """Who holds this permission may see how targets fare."""
+SEE_RECONCILER = "dispatch_app.view_reconcilerun"
+"""Who holds this permission may see whether log, budgets and rollups agree."""
+RUN_RECONCILER = "dispatch_app.add_reconcilerun"
+"""Who holds this permission may have them compared at once."""
 
 
 def _each(verbs: Iterable[str], models: Iterable[str], *, app: str = "policies_app") -> Iterator[str]:
@@ -52,6 +56,9 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             _each(("add",), ("price", "killswitch", "judgeversion")),
             ("policies_app.publish_policy", "policies_app.operate_kill_switch"),
             _each(("view",), ("dispatch", "attempt", "servingprocess", "targethealth"), app="dispatch_app"),
+            _each(("view",), ("alert", "alertdelivery"), app="dispatch_app"),
+            _each(("view", "add", "change", "delete"), ("alertdestination",), app="dispatch_app"),
+            (SEE_RECONCILER, RUN_RECONCILER),
         )
     ),
     FINANCE: frozenset(
@@ -60,6 +67,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             _each(("add", "change"), ("budget",)),
             ("policies_app.change_budget_limit", "dispatch_app.view_costs"),
             _each(("view",), ("dispatch", "attempt", "budgetbalance"), app="dispatch_app"),
+            _each(("view",), ("alert", "alertdelivery", "alertdestination"), app="dispatch_app"),
+            (SEE_RECONCILER, RUN_RECONCILER),
         )
     ),
 }

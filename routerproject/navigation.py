@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from policies_app.roles import SEE_HEALTH
+from policies_app.roles import SEE_HEALTH, SEE_RECONCILER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,8 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
         (
             Page(title="Health", icon="monitor_heart", url_name="health:page", permission=SEE_HEALTH),
             _list_of("Kill switches", "power_settings_new", "policies_app.killswitch"),
+            _list_of("Alerts", "notifications", "dispatch_app.alert"),
+            _list_of("Alert destinations", "outgoing_mail", "dispatch_app.alertdestination"),
         ),
     ),
     (
@@ -62,6 +64,9 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
             _list_of("API keys", "key", "policies_app.apikey"),
             _list_of("Budgets", "savings", "policies_app.budget"),
             _list_of("Budget balances", "account_balance_wallet", "dispatch_app.budgetbalance"),
+            Page(
+                title="Reconciliation", icon="balance", url_name="reconcile:page", permission=SEE_RECONCILER
+            ),
         ),
     ),
     (

@@ -22,6 +22,7 @@ urlpatterns = [
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocumentationPage.as_view(), name="api-docs"),
     path("admin/health/", include(("dispatch_app.health.urls", "health"))),
+    path("admin/reconcile/", include(("dispatch_app.rollups.urls", "reconcile"))),
     path("admin/", admin.site.urls),
     path("metrics", show_metrics, name="metrics"),
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("signalbox/favicon.svg"))),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from django.db.models.functions import Now
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,9 +19,18 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 
+from dispatch_app.alerts.kinds import DeliveryState
 from dispatch_app.health.publication import FRESH_S
 from dispatch_app.health.tally import BOUNDS_MS, LONGER, Metric
-from dispatch_app.models import MetricCount, ProcessLoad, TargetHealth
+from dispatch_app.models import (
+    AlertDelivery,
+    MetricCount,
+    ProcessLoad,
+    ReconcileDifference,
+    TargetHealth,
+)
+from dispatch_app.rollups.books import count_open_attempts
+from dispatch_app.rollups.drain import measure_lag
 from policies_app.models import Model
 from policies_app.routing.codes import HealthState
 
@@ -72,6 +82,7 @@ class InstallationCollector(Collector):
             names=names,
         )
         yield _spending("signalbox_retries", "Retries of the same target.", counts[Metric.RETRIES])
+        yield from _of_books()
         yield _spending("signalbox_hedges", "Hedged attempts.", counts[Metric.HEDGES])
 
 
@@ -131,6 +142,32 @@ def _of_processes() -> Iterator[MetricFamily]:
         "signalbox_hedge_budget",
         "Hedged attempts that may be made now.",
         value=sum(load.hedges_left for load in loads),
+    )
+
+
+def _of_books() -> Iterator[MetricFamily]:
+    now = timezone.now()
+    lag, under_way = measure_lag(), count_open_attempts(now=now)
+    oldest_at = under_way.oldest_at or now
+    yield GaugeMetricFamily(
+        "signalbox_reconcile_differences",
+        "Differences between log, budgets and rollups that stand.",
+        value=ReconcileDifference.objects.filter(gone_at=None).count(),
+    )
+    yield GaugeMetricFamily(
+        "signalbox_figures_lag_seconds",
+        "How long ago that was up to which everything settled is in the figures.",
+        value=max((now - lag.figures_until).total_seconds(), 0.0),
+    )
+    yield GaugeMetricFamily(
+        "signalbox_oldest_open_attempt_seconds",
+        "How long the oldest attempt has been under way.",
+        value=max((now - oldest_at).total_seconds(), 0.0),
+    )
+    yield GaugeMetricFamily(
+        "signalbox_alerts_undelivered",
+        "Deliveries of alerts that are still tried.",
+        value=AlertDelivery.objects.filter(state=DeliveryState.PENDING).count(),
     )
 
 

@@ -49,3 +49,8 @@ class ReconcileDifference(models.Model):
     def surplus(self) -> int:
         """What was found beyond what was expected; negative where something is missing."""
         return int(self.found - self.expected)
+
+    @property
+    def missing(self) -> int:
+        """The same, the other way round."""
+        return -self.surplus

@@ -293,7 +293,7 @@ SELECT (created_at AT TIME ZONE 'UTC')::date, balance_id, sum(cost_nanos)
 
 -- open_attempts_by_age --
 -- How many attempts are open, by how long; looks no further back than the expiry sweep does.
-SELECT count(*) AS all_open, min(created_at) AS oldest_at,
+SELECT count(*) AS total, min(created_at) AS oldest_at,
        count(*) FILTER (WHERE created_at > %(now)s::timestamptz - interval '1 minute') AS under_1_min,
        count(*) FILTER (WHERE created_at <= %(now)s::timestamptz - interval '1 minute'
                           AND created_at > %(now)s::timestamptz - interval '5 minutes') AS under_5_min,

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
-from dispatch_app.models import Attempt, BudgetBalance, Dispatch, ServingProcess
+from dispatch_app.models import Alert, AlertDestination, Attempt, BudgetBalance, Dispatch, ServingProcess
 from policies_app.models import AuditEntry, Credential, QualityScore
 from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import throw_kill_switch
@@ -52,6 +52,7 @@ PAGES: dict[str, tuple[int, set[str]]] = {
     "admin:policies_app_rule_open_policy": (302, STAFF),
     "admin:auth_user_password_change": (200, ADMIN),
     "admin:dispatch_app_dispatch_open_cost_page": (302, FINANCE),
+    "admin:dispatch_app_alertdestination_send_test": (302, OPS),
     "api-docs": (200, STAFF),
     "costs:tenants": (200, FINANCE),
     "costs:tenant": (200, FINANCE),
@@ -61,6 +62,8 @@ PAGES: dict[str, tuple[int, set[str]]] = {
     "health:live": (200, OPS),
     "health:page": (200, OPS),
     "home": (302, EVERYBODY),
+    "reconcile:page": (200, STAFF),
+    "reconcile:run": (405, STAFF),
     "login": (200, EVERYBODY),
     "logout": (405, EVERYBODY),
 }
@@ -69,6 +72,8 @@ PAGES: dict[str, tuple[int, set[str]]] = {
 ROWS: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "auth_group": (ADMIN, ADMIN, ADMIN, ADMIN),
     "auth_user": (ADMIN, ADMIN, ADMIN, ADMIN),
+    "dispatch_app_alert": (STAFF, NONE, NONE, NONE),
+    "dispatch_app_alertdestination": (STAFF, OPS, OPS, OPS),
     "dispatch_app_attempt": (STAFF, NONE, NONE, NONE),
     "dispatch_app_budgetbalance": (FINANCE, NONE, NONE, NONE),
     "dispatch_app_dispatch": (STAFF, NONE, NONE, NONE),
@@ -220,6 +225,8 @@ def rows(people: dict[str, User | None]) -> dict[str, object]:
         id=uuid4(), hostname="web", pid=1, started_at=now, epoch=1, acknowledged_at=now, seen_at=now
     )
     return {
+        "alert": Alert.objects.create(kind="test", key="1", title="test"),
+        "alertdestination": AlertDestination.objects.create(name="mail", email="ops@example.com"),
         "apikey": key,
         "attempt": attempt,
         "auditentry": AuditEntry.objects.latest("id"),
