@@ -21,7 +21,7 @@ from dispatch_app.models import Alert, AlertDelivery, AlertDestination
 from policies_app.admin.access import ReadOnlyAdmin
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import CheckboxesField
-from policies_app.admin.pages import row_or_404
+from policies_app.admin.pages import render_page, row_or_404
 from policies_app.models.choices import choices_of
 from policies_app.roles import SEE_COSTS
 
@@ -102,8 +102,11 @@ class AlertDestinationAdmin(AuditedAdmin):
 
     @action(description="Send a test alert", icon="send", url_path="test", permissions=("change",))
     def send_test(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Send it, and show the alert with what became of its delivery."""
+        """Ask, then send it and show the alert with what became of its delivery."""
         destination = row_or_404(self, request, object_id)
+        if request.method != "POST":
+            template, title = "admin/dispatch_app/alertdestination/test.html", f"Test {destination}"
+            return render_page(self, request, template, title=title, row=destination)
         alert = send_test_alert(destination, author_name=author_of(request))
         messages.success(request, f"On its way to {destination}; this page says whether it has arrived.")
         return redirect(reverse("admin:dispatch_app_alert_change", args=(alert.pk,)))

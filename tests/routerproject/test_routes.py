@@ -52,7 +52,7 @@ PAGES: dict[str, tuple[int, set[str]]] = {
     "admin:policies_app_rule_open_policy": (302, STAFF),
     "admin:auth_user_password_change": (200, ADMIN),
     "admin:dispatch_app_dispatch_open_cost_page": (302, FINANCE),
-    "admin:dispatch_app_alertdestination_send_test": (302, OPS),
+    "admin:dispatch_app_alertdestination_send_test": (200, OPS),
     "api-docs": (200, STAFF),
     "costs:tenants": (200, FINANCE),
     "costs:tenant": (200, FINANCE),
