@@ -303,6 +303,13 @@ _LEDGER = (
         tests=LEDGER,
     ),
     Mutant(
+        name="a sweep by a clock that ran ahead hides what is to come",
+        path=f"{_LEDGER_SQL}/expire.sql",
+        search="               least(at, clock_timestamp()) - interval '5 minutes',\n",
+        replace="               at - interval '5 minutes',\n",
+        tests=LEDGER,
+    ),
+    Mutant(
         name="settling twice posts twice",
         path=f"{_LEDGER_SQL}/settle.sql",
         search="           AND attempt.id = item.attempt_id\n           AND attempt.state = 'open'\n",

@@ -52,10 +52,10 @@ BEGIN
     PERFORM ledger_settle(settlements, finishes);
     expired := jsonb_array_length(settlements) + jsonb_array_length(finishes);
 
-    -- Five minutes cover what is being committed with an earlier creation time.
+    -- Five minutes cover what is being committed with an earlier creation time. A clock that ran ahead must not hide what is to come.
     UPDATE ledger_sweep
        SET swept_until = greatest(since, least(
-               at - interval '5 minutes',
+               least(at, clock_timestamp()) - interval '5 minutes',
                (SELECT min(created_at) FROM attempt WHERE created_at >= since AND state = 'open'),
                (SELECT min(created_at) FROM dispatch WHERE created_at >= since AND status = 'open')));
     RETURN expired;

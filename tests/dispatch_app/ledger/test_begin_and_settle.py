@@ -429,6 +429,17 @@ def test_the_sweep_leaves_what_is_still_in_time(conninfo: str, books: Books, ten
     assert books.balance(cap) == (0, 1_000, 0)
 
 
+def test_a_sweep_by_a_clock_that_ran_ahead_hides_nothing_from_the_next(
+    conninfo: str, books: Books, tenant: Tenant
+) -> None:
+    cap = make_budget(tenant=tenant, limit_nanos=5_000)
+    expire_attempts(now=datetime.now(UTC) + timedelta(hours=1))
+    asyncio.run(_begin_alone(conninfo, an_attempt(expires_at=datetime.now(UTC) - timedelta(seconds=1)), cap))
+
+    assert expire_attempts(now=datetime.now(UTC)) == 1
+    assert books.balance(cap) == (1_000, 0, 0)
+
+
 async def _begin_alone(conninfo: str, attempt: object, cap: object) -> None:
     ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage())
     await ledger.start()
