@@ -15,8 +15,10 @@ from tests.chaos.town import Town
 from tests.factories import make_budget, make_key, make_tenant
 
 ONSET_S = 1.0
-"""Who was under way when it went is not refused at once; counted are the calls that began this much later."""
+"""The first callers find out; they are a few of a minute's thousands. In a run of seconds they are told apart."""
+LONG_ENOUGH_S = 30.0
 PAUSE_S = 0.05
+AFTERWARDS_S = 2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class AwayFigures:
     unlogged: int
     unwell_s: float
     served_after: int
+    left_open: int
 
 
 def run_away(town: Town, way: str, *, callers: int, processes: int, seconds: float) -> AwayFigures:
@@ -52,7 +55,7 @@ def run_away(town: Town, way: str, *, callers: int, processes: int, seconds: flo
     left_at, back_at = asyncio.run(
         _around(crowd, key, callers=callers, seconds=seconds, leave=leave, return_=return_)
     )
-    await_nothing_open(patience_s=20)
+    left_open = await_nothing_open(patience_s=5)
     sweep()
     return _figures(
         way,
@@ -61,6 +64,7 @@ def run_away(town: Town, way: str, *, callers: int, processes: int, seconds: flo
         gone_until=left_at + seconds,
         back_at=back_at,
         unlogged=unlogged_calls(town),
+        left_open=left_open,
     )
 
 
@@ -95,16 +99,24 @@ async def _around(
         await asyncio.sleep(max(0.0, left_at + seconds - time.monotonic()))
         await asyncio.to_thread(return_)
         back_at = time.monotonic()
-        await asyncio.sleep(3)
+        await asyncio.sleep(AFTERWARDS_S)
         crowd.is_over = True
         await loads
     return left_at, back_at
 
 
 def _figures(
-    way: str, told: list[Told], *, left_at: float, gone_until: float, back_at: float, unlogged: int
+    way: str,
+    told: list[Told],
+    *,
+    left_at: float,
+    gone_until: float,
+    back_at: float,
+    unlogged: int,
+    left_open: int,
 ) -> AwayFigures:
-    away = [answer for answer in told if left_at + ONSET_S <= answer.started_at < gone_until - ONSET_S]
+    begins_at = left_at + (0 if gone_until - left_at >= LONG_ENOUGH_S else ONSET_S)
+    away = [answer for answer in told if begins_at <= answer.started_at < gone_until - PAUSE_S * 4]
     onset = [answer for answer in told if left_at <= answer.started_at < left_at + ONSET_S]
     after = [answer for answer in told if answer.started_at >= back_at]
     refusals_ms = sorted(_ms(answer) for answer in away if answer.status == 503)
@@ -120,6 +132,7 @@ def _figures(
         unlogged=unlogged,
         unwell_s=max(unwell, default=0.0),
         served_after=sum(answer.status == 200 for answer in after),
+        left_open=left_open,
     )
 
 

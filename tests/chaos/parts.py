@@ -67,7 +67,7 @@ def measure_acknowledged(report: Report, town: Town, options: argparse.Namespace
     )  # fmt: skip
     _bar(report, "acknowledged dispatches missing in the log", figures.missing, "rows")
     _bar(report, "acknowledged dispatches with another cost", figures.other_cost, "rows")
-    _bar(report, "calls of the vendor without a row", figures.unlogged, "calls")
+    _bar(report, "calls of the vendor without a row, everything killed", figures.unlogged, "calls")
     _bar(report, "callers left hanging by a kill", figures.hung, "callers")
 
 
@@ -113,13 +113,14 @@ def measure_away(report: Report, town: Town, options: argparse.Namespace) -> Non
         report.add_figures(
             away=way, refused=figures.refused, p50_ms=figures.refusal_p50_ms, p99_ms=figures.refusal_p99_ms,
             onset_max_ms=figures.onset_max_ms, hung=figures.hung, unlogged=figures.unlogged, unwell_s=figures.unwell_s,
-            served_after=figures.served_after,
+            served_after=figures.served_after, left_open=figures.left_open,
         )  # fmt: skip
         _bar(report, f"refusals, p99, database {way}", figures.refusal_p99_ms, "ms", at_most=100)
         _bar(report, f"callers left hanging, database {way}", figures.hung, "callers")
         _bar(report, f"served without a database, database {way}", figures.served_while_away, "calls")
         _bar(report, f"calls of the vendor without a row, database {way}", figures.unlogged, "calls")
         _bar(report, f"last refusal after its return, database {way}", figures.unwell_s, "s", at_most=2.0)
+        _bar(report, f"attempts left open, database {way}", figures.left_open, "attempts")
         _bar(
             report,
             f"nobody refused or served, database {way}",
