@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from dispatch_app.rollups.drain import drain_deltas
+from dispatch_app.models import Alert
 from dispatch_app.rollups.partitions import count_days_ahead, create_partitions, drop_old_partitions
 from tests.dispatch_app.rollups.deltas import add_delta
 
@@ -73,6 +74,7 @@ def test_fewer_than_seven_days_ahead_are_warned_of(caplog: pytest.LogCaptureFixt
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "for 6 days ahead only" in record.getMessage()
+    assert Alert.objects.get().details["days_left"] == 6
 
 
 def test_a_missing_partition_of_today_is_no_days_at_all() -> None:
