@@ -5,8 +5,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from dispatch_app.rollups.drain import drain_deltas
 from dispatch_app.models import Alert
+from dispatch_app.rollups.drain import drain_deltas
 from dispatch_app.rollups.partitions import count_days_ahead, create_partitions, drop_old_partitions
 from tests.dispatch_app.rollups.deltas import add_delta
 
