@@ -23,9 +23,8 @@ from tests.running_servers import RunningGateway, test_conninfo
 
 GOOD_DELAY_MS = STEP_MS + 400
 """In a race the good model is slower than every fault."""
-AT_ONCE = 16
-RACES_AT_ONCE = 32
-MOST_AT_ONCE = RACES_AT_ONCE
+MOST_AT_ONCE = 16
+"""More than that, and gateway, vendors and clients on two cores make one another late."""
 HEAVY_AT_ONCE = 2
 RETRIES_SAVED = 10
 """Most retries that a process can save up."""
@@ -137,7 +136,7 @@ async def _ask_all(
     heard: dict[str, Heard] = {}
     pulse = _Pulse()
     beating = asyncio.create_task(pulse.beat())
-    limits = httpx.Limits(max_connections=2 * RACES_AT_ONCE)
+    limits = httpx.Limits(max_connections=2 * MOST_AT_ONCE)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=30, limits=limits) as client:
         client.headers["authorization"] = f"Bearer {shop.key}"
         for batch in _batches(cells):
@@ -175,7 +174,7 @@ def _batches(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
 async def _save_up(client: httpx.AsyncClient, shop: Opened, *, retries: int) -> None:
     """Earn so many retries by requests that succeed."""
     body = _body(shop.steady_policy, stream=False, prompt="Hello")
-    in_flight = asyncio.Semaphore(AT_ONCE)
+    in_flight = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def succeed() -> None:
         async with in_flight:
@@ -186,20 +185,13 @@ async def _save_up(client: httpx.AsyncClient, shop: Opened, *, retries: int) -> 
 
 
 async def _ask_batch(client: httpx.AsyncClient, cells: Sequence[Cell], *, at_once: int) -> list[Heard]:
-    in_flight = asyncio.Semaphore(min(at_once, max((_at_once(cell) for cell in cells), default=at_once)))
+    in_flight = asyncio.Semaphore(HEAVY_AT_ONCE if any(cell.row.is_heavy for cell in cells) else at_once)
 
     async def ask(cell: Cell) -> Heard:
         async with in_flight:
             return await _ask(client, cell)
 
     return await asyncio.gather(*map(ask, cells))
-
-
-def _at_once(cell: Cell) -> int:
-    """Races mostly wait for their good model."""
-    if cell.row.is_heavy:
-        return HEAVY_AT_ONCE
-    return RACES_AT_ONCE if cell.group.strategy is Strategy.PARALLEL else AT_ONCE
 
 
 async def _ask(client: httpx.AsyncClient, cell: Cell) -> Heard:
