@@ -26,6 +26,7 @@ from routerproject.embedded.supervisor import Service, Supervisor
 
 SUPERUSER = "postgres"
 DATABASE = "signalbox"
+SOCKET_LOCK = ".s.PGSQL.5432.lock"
 ACCOUNT = "signalbox-postgres"  # PostgreSQL refuses to run as root, and then runs as this.
 START_PATIENCE_S = 120.0  # A crash recovery takes its time.
 LEFTOVER_PATIENCE_S = 20.0
@@ -79,8 +80,11 @@ def _prepare(folder: Path) -> Path:
     if not folder.exists():
         _initialise(folder, account)
     _end_leftovers(folder)
-    (folder / "postmaster.pid").unlink(missing_ok=True)
-    return socket_folder(folder, owner=folder.stat().st_uid)
+    sockets = socket_folder(folder, owner=folder.stat().st_uid)
+    # Locks name a process by its number, which is another's by now, or that of one that is dead and not yet reaped.
+    for lock in (folder / "postmaster.pid", sockets / SOCKET_LOCK):
+        lock.unlink(missing_ok=True)
+    return sockets
 
 
 @cache

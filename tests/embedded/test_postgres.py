@@ -87,6 +87,25 @@ def test_a_lock_file_that_names_another_living_process_is_no_obstacle(
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_a_server_that_was_killed_and_is_not_reaped_yet_is_no_obstacle(
+    supervisor: Supervisor, state_dir: Path
+) -> None:
+    folder = state_dir / "postgres"
+    start_postgres(supervisor, folder)
+    killed = postmaster(folder)
+    for process in list(postgres._processes_in(folder)):
+        os.kill(process, signal.SIGKILL)
+    while "State:\tZ" not in Path(f"/proc/{killed}/status").read_text():
+        time.sleep(0.01)
+    successor = Supervisor(environment=os.environ, working_directory=ROOT)
+
+    try:
+        with psycopg.connect(start_postgres(successor, folder)) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        successor.stop()
+
+
 def test_an_interrupted_creation_is_begun_again(supervisor: Supervisor, state_dir: Path) -> None:
     half_made = state_dir / "postgres.new"
     half_made.mkdir()

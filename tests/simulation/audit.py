@@ -110,9 +110,9 @@ class Auditor(Watch):
     ) -> None:
         visitor = self.visitors[dispatch.id]
         self._trace.note("executor", "begun", attempt.id.int & 0xFFFF, verdict and verdict.verdict)
-        if verdict is None:
-            self._unheard.add(attempt.id)
         if verdict is None or verdict.verdict is not Verdict.ADMITTED:
+            # The server may still commit what it was sent over a connection that is gone, after a refusal over the next one.
+            self._unheard.add(attempt.id)
             return
         visitor.begun += 1
         if attempt.role in _ASKED_ONCE:
