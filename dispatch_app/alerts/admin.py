@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminURLInputWidget
 
+from dispatch_app.alerts.destinations import SHORTEST_SECRET, destination_errors
 from dispatch_app.alerts.kinds import AlertKind, DeliveryState
 from dispatch_app.alerts.secrets import seal_secret
 from dispatch_app.alerts.testing import send_test_alert
@@ -24,8 +25,6 @@ from policies_app.admin.fields import CheckboxesField
 from policies_app.admin.pages import render_page, row_or_404
 from policies_app.models.choices import choices_of
 from policies_app.roles import SEE_COSTS
-
-SHORTEST_SECRET = 16
 
 
 class AlertDestinationForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -57,18 +56,11 @@ class AlertDestinationForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
-        email, webhook_url = values.get("email"), values.get("webhook_url")
-        if not self.errors and bool(email) == bool(webhook_url):
-            raise forms.ValidationError("Give an e-mail address or a webhook, not both.")
-        if webhook_url:
-            self._check_webhook(values, webhook_url)
+        if not self.errors:
+            has_secret = bool(values.get("secret")) or self.instance.sealed_secret is not None
+            for field, error in destination_errors(values, has_secret=has_secret).items():
+                self.add_error(field or None, error)
         return values
-
-    def _check_webhook(self, values: dict[str, Any], webhook_url: str) -> None:
-        if not webhook_url.startswith("https://") and not values.get("allow_private_network"):
-            self.add_error("webhook_url", "It must begin with https:// unless private networks are allowed.")
-        if not values.get("secret") and "secret" not in self.errors and self.instance.sealed_secret is None:
-            self.add_error("secret", "A webhook needs a secret to check the signature by.")
 
 
 @admin.register(AlertDestination)

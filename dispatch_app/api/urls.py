@@ -2,11 +2,14 @@
 
 from rest_framework.routers import SimpleRouter
 
+from dispatch_app.api.alerts import AlertDestinationViewSet, AlertViewSet
 from dispatch_app.api.costs import CostViewSet
 from dispatch_app.api.dispatches import DispatchViewSet
 
 router = SimpleRouter()
 router.register("dispatches", DispatchViewSet)
 router.register("costs", CostViewSet, basename="cost")
+router.register("alerts", AlertViewSet)
+router.register("alert-destinations", AlertDestinationViewSet)
 
 urlpatterns = router.urls
