@@ -2,6 +2,7 @@
 
 PORT    ?= 8000
 WORKERS ?= 2
+TEST_WORKERS ?= 2
 ARGS    ?=
 SEEDS   ?= 200000
 
@@ -36,8 +37,8 @@ help: ## List the targets
 up: $(VENV)/runtime.stamp ## Set up and serve on http://127.0.0.1:8000 (PORT=, WORKERS=)
 	@exec $(PYTHON) -m routerproject.embedded.up --port $(PORT) --workers $(WORKERS)
 
-test: $(VENV)/development.stamp $(VENV)/browser.stamp ## Set up and run the whole suite (ARGS="tests/sandbox -k name")
-	@$(PYTHON) -m pytest $(ARGS)
+test: $(VENV)/development.stamp $(VENV)/browser.stamp ## Set up and run the whole suite (ARGS="tests/sandbox -k name", TEST_WORKERS=)
+	@$(PYTHON) -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile $(ARGS)
 
 check: lint types imports ## Lint, type check and import rules, as CI runs them
 

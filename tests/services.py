@@ -1,6 +1,7 @@
 """Starts PostgreSQL and Redis for a run of the suite, unless `DATABASE_URL` and `CELERY_BROKER_URL` name others.
 
-Loaded by `-p` before every other plugin, because the settings, and so pytest-django, need a database's address.
+Loaded by `-p` before every other plugin, because the settings, and so pytest-django, need a database's address. Each worker of
+pytest-xdist starts its own: tests of two workers would find each other's tasks in one broker.
 """
 
 import os
@@ -13,10 +14,17 @@ from routerproject.embedded.errors import NotStartedError
 from routerproject.embedded.services import temporary_services
 
 ROOT = Path(__file__).resolve().parents[1]
+ADDRESSES = ("DATABASE_URL", "CELERY_BROKER_URL")
+OURS = "SIGNALBOX_TESTS_OWN"
+"""Names, for workers, the addresses that are those of the services of the run that started them."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in os.environ.get(OURS, "").split():
+            del os.environ[name]
+    os.environ[OURS] = " ".join(name for name in ADDRESSES if not os.environ.get(name))
     services = ExitStack()
     early_config.add_cleanup(services.close)
     try:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 110
-
-
+PATIENCE_S = 280
+"""It takes 40 seconds on an idle machine."""
 Bars = dict[str, dict[str, Any]]
 
 
@@ -45,6 +44,7 @@ def missed(bars: Bars, *, names: tuple[str, ...], count: int) -> dict[str, float
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 def test_budgets_hold_to_the_nano_dollar_while_processes_are_killed(bars: Bars) -> None:
     names = ("limit", "reserved", "booked", "budget", "refusals that")
 
@@ -52,6 +52,7 @@ def test_budgets_hold_to_the_nano_dollar_while_processes_are_killed(bars: Bars) 
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 def test_nothing_acknowledged_is_lost_when_web_postgres_celery_and_redis_are_killed(bars: Bars) -> None:
     names = ("acknowledged", "vendor without a row, everything", "hanging by")
 
@@ -59,10 +60,12 @@ def test_nothing_acknowledged_is_lost_when_web_postgres_celery_and_redis_are_kil
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 def test_nothing_is_admitted_after_the_save_of_a_kill_switch_under_load(bars: Bars) -> None:
     assert missed(bars, names=("after the save", "arrived", "kills under"), count=3) == {}
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(300)
 def test_a_database_that_is_away_makes_refusals_and_no_unlogged_calls(bars: Bars) -> None:
     assert missed(bars, names=("database frozen", "database killed"), count=14) == {}

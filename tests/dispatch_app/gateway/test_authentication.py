@@ -63,7 +63,11 @@ OTHER = generate_key()
         "Bearer sbx_ü",
         "Bearer " + "x" * 100_000,
     ],
-)
+    ids=[
+        "none", "empty", "no key", "a space", "basic", "no scheme", "cut", "longer", "other case", "unknown", "injection",
+        "not ascii", "huge",
+    ],
+)  # fmt: skip
 def test_what_is_no_known_key_is_refused(header: str | None) -> None:
     with pytest.raises(RequestError) as raised:
         ask(header)

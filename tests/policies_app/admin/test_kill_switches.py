@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from dispatch_app.models import ServingProcess
 from policies_app.admin.receipts import describe
 from policies_app.models import KillSwitch
 from policies_app.routing.codes import KillScope
@@ -15,6 +16,7 @@ def throw(client, **fields):
 
 
 def test_a_thrown_switch_is_active_and_its_receipt_is_shown(ops, fleet):
+    ServingProcess.objects.all().delete()  # those of other tests may still run
     answer = throw(ops, scope="model", model=fleet.small.pk)
 
     switch = KillSwitch.objects.get()
