@@ -157,7 +157,7 @@ class Accounts:
         return verdicts, used
 
     def settle(self, settlements: list[Settlement], finishes: list[Finish]) -> list[Used]:
-        """`ledger_settle`: what is no longer open is passed over."""
+        """`ledger_settle`: what is no longer open is passed over, but for what expired, which is corrected."""
         used = self._post(settlements, finishes)
         self.journal.append(("settle", settlements, finishes, used))
         return used
@@ -225,7 +225,13 @@ class Accounts:
         outcomes: dict[RowKey, list[tuple[int, DispatchOutcome]]] = {}
         for settlement in settlements:
             row = self.attempts.get((settlement.attempt_created_at, settlement.attempt_id))
-            if row is None or not self._is_open(row):
+            if row is None:
+                continue
+            if row.state is AttemptState.EXPIRED and settlement.state is not AttemptState.EXPIRED:
+                self._correct(row, settlement)
+                touched.update((balance.key, balance) for balance in row.balances)
+                continue
+            if not self._is_open(row):
                 continue
             self._close(row, settlement)
             touched.update((balance.key, balance) for balance in row.balances)
@@ -313,6 +319,32 @@ class Accounts:
         dispatch.attempts += 1
         dispatch.cost_nanos += row.cost_nanos
         self._count(dispatch, settlement.outcome, attempts=1, row=row)
+
+    def _correct(self, row: AttemptRow, settlement: Settlement) -> None:
+        """`ledger_correct`: the charge of what expired becomes what it cost."""
+        reserved, charged = row.record.reserved_nanos, row.cost_nanos
+        row.state, row.cost_nanos, row.usage = settlement.state, settlement.cost_nanos, settlement.usage
+        row.fault = settlement.fault
+        for balance in row.balances:
+            balance.settled_nanos += min(row.cost_nanos, reserved) - min(charged, reserved)
+            balance.overage_nanos += max(row.cost_nanos - reserved, 0) - max(charged - reserved, 0)
+        dispatch, outcome = self.dispatches[row.dispatch], settlement.outcome
+        dispatch.cost_nanos += row.cost_nanos - charged
+        was_open = dispatch.status is DispatchStatus.OPEN
+        ends = outcome is not None and dispatch.status in {DispatchStatus.OPEN, DispatchStatus.EXPIRED}
+        if outcome is not None and ends:
+            dispatch.status = outcome.status
+            dispatch.endings += was_open
+        self.pending.append(
+            Delta(
+                tenant_id=dispatch.record.tenant_id,
+                outcome=dispatch.status,
+                dispatches=1 if ends and was_open else 0,
+                attempts=0,
+                cost_nanos=row.cost_nanos - charged,
+                output_tokens=row.usage.output_tokens,
+            )
+        )
 
     def _count(
         self,

@@ -16,7 +16,8 @@ from policies_app.services.budgets import _GRANT_SQL
 from tests.simulation.accounts import Accounts, Begin, Switch
 from tests.simulation.simulation import Simulation
 
-SEEDS = range(0, 90, 3)
+SETTLED_LATE = (133, 301, 766)
+SEEDS = (*range(0, 90, 3), *SETTLED_LATE)
 
 _read = msgspec.json.decode
 

@@ -1,4 +1,5 @@
--- Settles attempts and ends dispatches, each once: what is no longer open is passed over, so a batch may be sent again.
+-- Settles attempts and ends dispatches, each once: what is no longer open is passed over, so a batch may be sent again. An attempt
+-- that has expired in the meantime is corrected (see ledger_correct).
 --
 -- settlements: [{attempt_id, attempt_created_at, columns of attempt, "usage": {tokens}, "outcome": {columns of dispatch} or
 -- null}, …]; finishes: [{"dispatch": {columns}, "outcome": {columns}}, …] for dispatches without an attempt left to settle.
@@ -9,6 +10,7 @@ LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     earliest       timestamptz;
     latest         timestamptz;
+    closed_count   integer;
     touched_ids    bigint[];
     released_nanos bigint[];
     posted_nanos   bigint[];
@@ -110,9 +112,20 @@ BEGIN
          GROUP BY balance_id
     )
     SELECT array_agg(balance_id ORDER BY balance_id), array_agg(released ORDER BY balance_id),
-           array_agg(posted ORDER BY balance_id), array_agg(above ORDER BY balance_id)
-      INTO touched_ids, released_nanos, posted_nanos, above_nanos
+           array_agg(posted ORDER BY balance_id), array_agg(above ORDER BY balance_id), (SELECT count(*) FROM closed)
+      INTO touched_ids, released_nanos, posted_nanos, above_nanos, closed_count
       FROM by_balance;
+
+    IF closed_count < jsonb_array_length(settlements) THEN
+        SELECT array_agg(balance_id), array_agg(released), array_agg(posted), array_agg(above)
+          INTO touched_ids, released_nanos, posted_nanos, above_nanos
+          FROM (SELECT balance_id, sum(released) AS released, sum(posted) AS posted, sum(above) AS above
+                  FROM (SELECT * FROM unnest(touched_ids, released_nanos, posted_nanos, above_nanos)
+                                      AS known (balance_id, released, posted, above)
+                         UNION ALL
+                        SELECT balance_id, 0, posted, above FROM ledger_correct(settlements, earliest, latest)) AS both_kinds
+                 GROUP BY balance_id) AS by_balance;
+    END IF;
 
     IF jsonb_array_length(finishes) > 0 THEN
         PERFORM ledger_finish(finishes);

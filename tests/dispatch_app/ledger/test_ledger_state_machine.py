@@ -1,4 +1,4 @@
-"""Any order of begin, settle, void, expire, limit change, kill and lift, against a model of the ledger in Python."""
+"""Any order of begin, settle, void, expire, late settlement, limit change, kill, lift and new period, against a model of the ledger in Python."""
 
 import json
 from dataclasses import dataclass, replace
@@ -62,6 +62,7 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
             ]
             self.budgets = [ModelledBudget(key_of(budget), budget.limit_nanos) for budget in created]
             self.open: dict[Any, tuple[AttemptRecord, list[ModelledBudget]]] = {}
+            self.expired: dict[Any, tuple[AttemptRecord, list[ModelledBudget]]] = {}
             self.sent: list[tuple[Any, ...]] = []
             self.is_killed = False
 
@@ -115,7 +116,18 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
             connection.execute("UPDATE ledger_sweep SET swept_until = '-infinity'")
             for attempt, budgets in self.open.values():
                 self._post(budgets, attempt.reserved_nanos, attempt.reserved_nanos)
+            self.expired |= self.open
             self.open.clear()
+
+        @precondition(lambda self: self.expired)
+        @rule(data=st.data(), cost=AMOUNTS, times=st.integers(1, 2))
+        def settle_late(self, data: st.DataObject, cost: int, times: int) -> None:
+            attempt, budgets = self.expired.pop(data.draw(st.sampled_from(sorted(self.expired))))
+            for _ in range(times):
+                self._settle(a_settlement(attempt, cost_nanos=cost, outcome=an_outcome()))
+            for budget in budgets:
+                budget.settled += min(cost, attempt.reserved_nanos) - attempt.reserved_nanos
+                budget.overage += max(cost - attempt.reserved_nanos, 0)
 
         @rule(which=st.integers(0, 1), limit=LIMITS)
         def change_limit(self, which: int, limit: int) -> None:
