@@ -4,15 +4,18 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.postgres.forms import SimpleArrayField
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import author_of
 from policies_app.admin.fields import UsdField, show_usd
 from policies_app.models import Budget
+from policies_app.models.budgets import default_alerts
 from policies_app.services.budgets import save_budget
 from policies_app.validation import budget_errors
 
@@ -21,6 +24,14 @@ _ACTION_COLOURS = {"Reject": "danger", "Downgrade": "warning", "Alert": "info"}
 
 class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
     limit_nanos = UsdField(label="Limit in USD", help_text="For each period, e.g. 250 or 0.05.")
+    alert_at_pcts = SimpleArrayField(
+        forms.IntegerField(min_value=1, max_value=1_000),
+        label="Alert at",
+        required=False,
+        initial=default_alerts,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Percent of the limit, e.g. 50, 80, 100. The tenant's alert destinations hear of each once a period. Empty: never.",
+    )
 
     class Meta:
         model = Budget
@@ -61,6 +72,7 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         (None, {"fields": ("tenant", "name", "enabled")}),
         ("Whose spend", {"fields": ("scope", "api_key", "policy", "end_user")}),
         ("How much", {"fields": ("limit_nanos", "period")}),
+        ("Who is told", {"fields": ("alert_at_pcts",)}),
         ("When it is used up", {"fields": ("action", "downgrade_at_pct", "downgrade_to_tier")}),
     )
 

@@ -42,6 +42,7 @@ class BudgetSerializer(StrictModelSerializer):
             "action",
             "downgrade_at_pct",
             "downgrade_to_tier",
+            "alert_at_pcts",
             "enabled",
             "created_at",
         )

@@ -1,5 +1,6 @@
 """How much a tenant, one of its users, one of its keys or a policy may spend in a period."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -9,6 +10,11 @@ from policies_app.models.choices import choices_of
 from policies_app.models.policies import Policy
 from policies_app.models.tenants import ApiKey, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Tier
+
+
+def default_alerts() -> list[int]:
+    """Percentages of use that a new budget tells of."""
+    return [80, 100]
 
 
 class Budget(models.Model):
@@ -50,6 +56,13 @@ class Budget(models.Model):
         choices=choices_of(Tier),
         default=Tier.SMALL,
         help_text="The highest tier allowed then.",
+    )
+    alert_at_pcts = ArrayField(
+        models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1_000)]),
+        default=default_alerts,
+        blank=True,
+        verbose_name="alert at",
+        help_text="Percentages of the limit, such as 50, 80, 100. The tenant's alert destinations hear of each once a period.",
     )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

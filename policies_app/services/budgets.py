@@ -73,6 +73,7 @@ def save_budget(*, budget: Budget, author_name: str, reason: str = "") -> None:
 
     :raises BudgetNotSavedError: if the fields contradict one another, or the tenant has a budget of that name.
     """
+    budget.alert_at_pcts = sorted(set(budget.alert_at_pcts))
     _require_valid(budget)
     before = Budget.objects.select_for_update().filter(pk=budget.pk).first()
     budget.save()

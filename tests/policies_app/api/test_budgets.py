@@ -22,6 +22,14 @@ def test_finance_set_a_budget_and_change_its_limit(finance):
     assert (entry.before["limit_nanos"], entry.after["limit_nanos"]) == (250 * USD, 300 * USD)
 
 
+def test_percentages_of_alerts_are_kept_in_order_and_once(finance):
+    make_tenant("acme")
+
+    created = finance.post("/api/v1/budgets/", new_budget(alert_at_pcts=[100, 50, 100]), format="json")
+
+    assert created.json()["alert_at_pcts"] == [50, 100]
+
+
 def test_ops_read_budgets_and_change_none(ops):
     budget = make_budget(make_tenant("acme"))
 
@@ -41,6 +49,7 @@ def test_ops_read_budgets_and_change_none(ops):
         ({"limit_nanos": 0.5}, "limit_nanos"),
         ({"limit_usd": 5}, "limit_usd"),
         ({"downgrade_at_pct": 101}, "downgrade_at_pct"),
+        ({"alert_at_pcts": [0]}, "alert_at_pcts"),
         ({"period": "fortnight"}, "period"),
         ({"name": "taken"}, "name"),
     ],
