@@ -186,6 +186,9 @@ MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=10 * 1024 * 1024)
 # How many whole UTC days of dispatches and attempts are kept; the rollups keep their figures.
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
 
+# Whether whoever throws a kill switch cannot lift it: of any switch, not only of those whose author says so.
+KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON = env.bool("KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON", default=False)
+
 # Models that are marked so are kept warm by pings. The budget that they are made with, in US cents a day (the admin changes it
 # later), and the output limit of a ping: some models think before they say a word, and need more than one token.
 KEEP_WARM_DAILY_CENTS = env.int("KEEP_WARM_DAILY_CENTS", default=100)

@@ -296,5 +296,6 @@ def _kill_switches() -> Iterator[ServedKillSwitch]:
             api_key=row.api_key.public_id if row.api_key else "",
             end_user=row.end_user,
             reason=row.reason,
+            hard=row.hard,
             expires_at=row.expires_at,
         )

@@ -84,7 +84,10 @@ class ServedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedKillSwitch:
-    """An active switch. Names are those that the routing core compares: of provider, model, policy, rule, …"""
+    """An active switch. Names are those that the routing core compares: of provider, model, policy, rule, …
+
+    A `hard` one also ends the dispatches that were admitted before it.
+    """
 
     id: int
     scope: KillScope
@@ -96,6 +99,7 @@ class ServedKillSwitch:
     api_key: str
     end_user: str
     reason: str
+    hard: bool
     expires_at: datetime | None
 
 

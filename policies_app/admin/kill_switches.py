@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -24,12 +25,14 @@ from policies_app.models.choices import choices_of
 from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import (
     KillSwitchNotActiveError,
+    SecondPersonNeededError,
     lift_kill_switch,
     throw_kill_switch,
 )
 from policies_app.validation import KILL_SUBJECTS, kill_switch_errors
 
 _SUBJECT_FIELDS = ("provider", "model", "policy", "rule_name", "tenant", "api_key", "end_user")
+_MANNER_FIELDS = ("hard", "lift_needs_second_person")
 _OPERATE = "policies_app.operate_kill_switch"
 
 
@@ -43,8 +46,14 @@ class KillSwitchForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = KillSwitch
-        fields = ("scope", *_SUBJECT_FIELDS, "reason", "expires_at")
+        fields = ("scope", *_SUBJECT_FIELDS, "reason", "expires_at", *_MANNER_FIELDS)
         labels = {"expires_at": "Lifts itself at"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if settings.KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON and "lift_needs_second_person" in self.fields:
+            self.initial["lift_needs_second_person"] = True
+            self.fields["lift_needs_second_person"].disabled = True
 
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
@@ -115,7 +124,7 @@ class KillSwitchAdmin(NeverDeleted, ModelAdmin):
     conditional_fields = {field: _shown_for(field) for field in _SUBJECT_FIELDS}
     fieldsets = (
         ("What is stopped", {"fields": ("state", "scope", *_SUBJECT_FIELDS)}),
-        ("Why, and for how long", {"fields": ("reason", "expires_at")}),
+        ("Why, and for how long", {"fields": ("reason", "expires_at", *_MANNER_FIELDS)}),
         ("Who", {"fields": ("author_name", "created_at", "lifted_by_name", "lifted_at")}),
     )
     add_fieldsets = (
@@ -126,7 +135,7 @@ class KillSwitchAdmin(NeverDeleted, ModelAdmin):
                 "description": "Nothing of it is admitted any more once this form is saved.",
             },
         ),
-        ("Why, and for how long", {"fields": ("reason", "expires_at")}),
+        ("Why, and for how long", {"fields": ("reason", "expires_at", *_MANNER_FIELDS)}),
     )
     readonly_fields = ("state", "author_name", "created_at", "lifted_by_name", "lifted_at")
     actions_detail = ("lift",)
@@ -183,7 +192,7 @@ class KillSwitchAdmin(NeverDeleted, ModelAdmin):
     def _lift(self, request: HttpRequest, switch: KillSwitch, reason: str) -> HttpResponse:
         try:
             lift_kill_switch(switch=switch, author_name=author_of(request), reason=reason)
-        except KillSwitchNotActiveError as error:
+        except (KillSwitchNotActiveError, SecondPersonNeededError) as error:
             messages.error(request, str(error))
         else:
             messages.success(request, f"Lifted: {switch}. {receipt_in_words()}")

@@ -25,6 +25,7 @@ _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "budget_scope_names_its_subject": ("scope", "Fill in exactly the field that the scope names."),
     "credential_label_unique": ("label", "This provider already has a credential of that label."),
     "kill_switch_has_reason": ("reason", "Say why."),
+    "kill_switch_lifted_by_second_person": ("lifted_by_name", "Somebody else has to lift it."),
     "kill_switch_scope_names_its_subject": ("scope", "Name the subject that the scope asks for."),
     "model_output_fits_context": ("max_output_tokens", "The output limit cannot exceed the context window."),
     "price_one_per_instant": ("effective_from", "This model already has a price from that instant on."),

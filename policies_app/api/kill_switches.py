@@ -47,6 +47,8 @@ class KillSwitchSerializer(StrictModelSerializer):
             "end_user",
             "reason",
             "expires_at",
+            "hard",
+            "lift_needs_second_person",
             "is_active",
             "author_name",
             "created_at",

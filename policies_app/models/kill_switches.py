@@ -1,7 +1,7 @@
 """Kill switches: what may not be called, from the moment that the row is saved."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from policies_app.models.catalogue import Model, Provider
@@ -38,6 +38,14 @@ class KillSwitch(models.Model):
         max_length=255, blank=True, help_text="With scope end user: of the tenant above."
     )
     reason = models.CharField(max_length=500, help_text="Why. Shown to whoever meets the switch.")
+    hard = models.BooleanField(
+        default=False, help_text="Also cuts the answers that are on their way, streams included."
+    )
+    lift_needs_second_person = models.BooleanField(
+        default=False,
+        verbose_name="lifted by a second person",
+        help_text="Whoever throws the switch cannot lift it.",
+    )
     author_name = models.CharField(max_length=150, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
@@ -70,6 +78,10 @@ class KillSwitch(models.Model):
                 | (Q(scope=KillScope.END_USER, tenant__isnull=False) & ~Q(end_user="")),
                 name="kill_switch_scope_names_its_subject",
                 violation_error_message="Name the subject that the scope asks for.",
+            ),
+            models.CheckConstraint(
+                condition=Q(lift_needs_second_person=False) | ~Q(lifted_by_name=F("author_name")),
+                name="kill_switch_lifted_by_second_person",
             ),
         )
 

@@ -4,6 +4,7 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
@@ -34,6 +35,10 @@ class KillSwitchNotActiveError(ServiceError):
     """The switch was lifted before, or expired."""
 
 
+class SecondPersonNeededError(ServiceError):
+    """Whoever threw the switch cannot lift it."""
+
+
 class Acknowledgements(NamedTuple):
     """How many serving processes have loaded an edit, and within how many seconds; None where that is not known."""
 
@@ -60,8 +65,12 @@ def throw_kill_switch(
     api_key: ApiKey | None = None,
     end_user: str = "",
     expires_at: datetime | None = None,
+    hard: bool = False,
+    lift_needs_second_person: bool = False,
 ) -> KillSwitch:
     """Stop what `scope` and its subject name, at once for admission. Without `expires_at` it holds until lifted.
+
+    A `hard` switch also cuts what was admitted before. Where the installation asks for a second person, all switches do.
 
     :raises KillSwitchNotThrownError: if the subject or the reason is missing, or the end has passed.
     """
@@ -77,6 +86,8 @@ def throw_kill_switch(
         reason=reason,
         author_name=author_name,
         expires_at=expires_at,
+        hard=hard,
+        lift_needs_second_person=lift_needs_second_person or settings.KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON,
     )
     _require_valid(switch)
     with transaction.atomic():
@@ -95,8 +106,11 @@ def throw_kill_switch(
 def lift_kill_switch(*, switch: KillSwitch, author_name: str, reason: str = "") -> KillSwitch:
     """Let through again what `switch` stops.
 
+    :raises SecondPersonNeededError: if the switch takes a second person and `author_name` threw it.
     :raises KillSwitchNotActiveError: if it stops nothing any more.
     """
+    if switch.lift_needs_second_person and switch.author_name == author_name:
+        raise SecondPersonNeededError(f"{author_name} threw this switch: somebody else has to lift it.")
     now = timezone.now()
     lifted = (
         KillSwitch.objects.active().filter(pk=switch.pk).update(lifted_at=now, lifted_by_name=author_name)

@@ -125,6 +125,7 @@ class Setting:
             api_key=f"key-{subject}" if scope is KillScope.API_KEY else "",
             end_user=str(pair[1]) if scope is KillScope.END_USER else "",
             reason="",
+            hard=False,
             expires_at=None,
         )
 

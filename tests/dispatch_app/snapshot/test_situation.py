@@ -48,7 +48,9 @@ def key_with(*budgets: ServedBudget, zone: str = "Europe/Berlin") -> ServedKey:
 
 def switch(scope: KillScope, *, expires_at: datetime | None = None, **names: str) -> ServedKillSwitch:
     no_names = dict.fromkeys(("provider", "model", "policy", "rule", "tenant", "api_key", "end_user"), "")
-    return ServedKillSwitch(id=1, scope=scope, reason="r", expires_at=expires_at, **no_names | names)
+    return ServedKillSwitch(
+        id=1, scope=scope, reason="r", hard=False, expires_at=expires_at, **no_names | names
+    )
 
 
 def snapshot_with(*switches: ServedKillSwitch) -> Snapshot:

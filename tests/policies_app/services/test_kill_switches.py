@@ -3,6 +3,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError
 from django.utils import timezone
 
 from policies_app.models import AuditEntry, KillSwitch
@@ -10,6 +11,7 @@ from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import (
     KillSwitchNotActiveError,
     KillSwitchNotThrownError,
+    SecondPersonNeededError,
     acknowledgements,
     current_epoch,
     lift_kill_switch,
@@ -63,6 +65,29 @@ def test_a_switch_is_lifted_once():
 
     switch.refresh_from_db()
     assert switch.lifted_by_name == "mia"
+
+
+def test_whoever_threw_a_switch_that_takes_two_cannot_lift_it():
+    switch = throw(lift_needs_second_person=True)
+
+    with pytest.raises(SecondPersonNeededError, match="somebody else"):
+        lift_kill_switch(switch=switch, author_name="ops")
+    assert KillSwitch.objects.get().is_active
+
+    assert lift_kill_switch(switch=switch, author_name="mia").lifted_by_name == "mia"
+
+
+def test_the_installation_may_ask_for_a_second_person_whatever_the_author_says(settings):
+    settings.KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON = True
+
+    assert throw(lift_needs_second_person=False).lift_needs_second_person
+
+
+def test_not_even_the_database_takes_the_author_for_the_second_person():
+    switch = throw(lift_needs_second_person=True)
+
+    with pytest.raises(IntegrityError, match="kill_switch_lifted_by_second_person"):
+        KillSwitch.objects.filter(pk=switch.pk).update(lifted_at=timezone.now(), lifted_by_name="ops")
 
 
 @pytest.mark.parametrize(
