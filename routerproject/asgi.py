@@ -19,6 +19,7 @@ import psycopg  # noqa: E402
 from django.conf import settings  # noqa: E402
 from starlette.types import Receive, Scope, Send  # noqa: E402
 
+from dispatch_app.break_glass import BreakGlass  # noqa: E402
 from dispatch_app.database import database_conninfo  # noqa: E402
 from dispatch_app.execution.breakers import Breakers  # noqa: E402
 from dispatch_app.execution.hedge_budget import HedgeBudget  # noqa: E402
@@ -61,7 +62,10 @@ async def open_services() -> AsyncIterator[Services]:
         # Looked up anew each time: the snapshot is swapped as a whole.
         return snapshots.current.providers.get(provider_id)
 
-    ledger = PostgresLedger(conninfo=conninfo, budget_usage=budget_usage)
+    break_glass = BreakGlass(state_dir=settings.STATE_DIR)
+    ledger = PostgresLedger(
+        conninfo=conninfo, budget_usage=budget_usage, is_stopped=lambda: break_glass.is_broken
+    )
     breakers = Breakers(
         clock=clock,
         random=random.Random(),  # noqa: S311 - jitter
@@ -79,9 +83,12 @@ async def open_services() -> AsyncIterator[Services]:
         tally=tally,
         in_flight=lambda: len(owners),
         monotonic=clock.monotonic,
+        is_stopped=lambda: break_glass.is_broken,
     )
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
+        stack.push_async_callback(break_glass.stop)
+        await break_glass.start()
         stack.push_async_callback(ledger.stop)
         await ledger.start()
         stack.push_async_callback(snapshots.stop)
@@ -99,6 +106,7 @@ async def open_services() -> AsyncIterator[Services]:
             health=FleetHealth(breakers=TalliedHealth(health=breakers, tally=tally), fleet=fleet),
             fleet=fleet,
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
+            stopped_by=lambda: break_glass.reason,
             database_answers=lambda: _database_answers(conninfo),
             limits=Limits(body_bytes=settings.MAX_BODY_BYTES),
             clock=clock,

@@ -17,6 +17,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
+from dispatch_app.break_glass import BreakGlass
 from dispatch_app.database import database_conninfo
 from dispatch_app.execution.breakers import Breakers
 from dispatch_app.execution.dispatcher import Dispatch
@@ -92,7 +93,14 @@ async def _ping_all(due: LastUses, *, public_id: str, address: str) -> None:
     """Ping the models that are due, all at once, and tell the web processes which of them are warm."""
     # In a thread of its own, because the loader closes its thread's connection.
     snapshot = await asyncio.to_thread(load_snapshot)
-    ledger = PostgresLedger(conninfo=address, budget_usage=BudgetUsage(), begin_patience_s=BEGIN_PATIENCE_S)
+    break_glass = BreakGlass(state_dir=settings.STATE_DIR)
+    break_glass.look()
+    ledger = PostgresLedger(
+        conninfo=address,
+        budget_usage=BudgetUsage(),
+        begin_patience_s=BEGIN_PATIENCE_S,
+        is_stopped=lambda: break_glass.is_broken,
+    )
     await ledger.start()
     try:
         async with Transport() as transport:

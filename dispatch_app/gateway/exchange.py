@@ -121,6 +121,7 @@ class Exchange:
 
         :raises DispatchError: if the request is refused.
         """
+        self.services.require_leave_to_admit()
         admission = self.decide(key=key, prompt=prompt, inputs=inputs)
         plan = admission.decision.plan
         if plan is None:

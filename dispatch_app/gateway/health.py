@@ -17,6 +17,7 @@ async def readyz(exchange: Exchange) -> None:
     checks = {
         "snapshot": services.snapshots.is_loaded,
         "database": await services.database_answers(),
+        "leave to admit": services.stopped_by() is None,
     }
     is_ready = all(checks.values())
     told = {

@@ -15,6 +15,7 @@ from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import Health, Ledger, Upstream
 from dispatch_app.execution.retry_budget import RetryBudget
+from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.owners import Owners
 from dispatch_app.snapshot.situation import Usage
 from dispatch_app.snapshot.types import Snapshot
@@ -62,7 +63,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """One gateway's collaborators. `database_answers` is for readiness only."""
+    """One gateway's collaborators. `database_answers` is for readiness only; `stopped_by` says why nothing is admitted."""
 
     snapshots: Snapshots
     ledger: Ledger
@@ -72,6 +73,7 @@ class Services:
     fleet: Fleet
     pepper: bytes = field(repr=False)
     database_answers: Callable[[], Awaitable[bool]]
+    stopped_by: Callable[[], str | None] = lambda: None
     limits: Limits = field(default_factory=Limits)
     clock: SystemClock = field(default_factory=SystemClock)
     owners: Owners = field(default_factory=Owners)
@@ -86,6 +88,14 @@ class Services:
         if not self.snapshots.is_loaded:
             raise DispatchError(status=503, code=ErrorCode.LEDGER_UNAVAILABLE, retry_after_s=1)
         return self.snapshots.current
+
+    def require_leave_to_admit(self) -> None:
+        """Nothing is admitted while the break-glass file is there.
+
+        :raises RequestError: with what the file says.
+        """
+        if (reason := self.stopped_by()) is not None:
+            raise RequestError(status=503, code=ErrorCode.KILLED, detail=f"Everything is stopped: {reason}")
 
     def dispatch(self, order: Order) -> Dispatch:
         """A dispatch of `order`, ready to run."""

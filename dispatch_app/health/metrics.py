@@ -129,6 +129,11 @@ def _of_processes() -> Iterator[MetricFamily]:
     loads = list(fresh)
     yield GaugeMetricFamily("signalbox_serving_processes", "Processes that serve.", value=len(loads))
     yield GaugeMetricFamily(
+        "signalbox_stopped_processes",
+        "Processes that admit nothing, because of the break-glass file of their machine.",
+        value=sum(load.is_stopped for load in loads),
+    )
+    yield GaugeMetricFamily(
         "signalbox_dispatches_in_flight",
         "Dispatches that are not over.",
         value=sum(load.in_flight for load in loads),

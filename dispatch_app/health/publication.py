@@ -57,11 +57,11 @@ SELECT %(process_id)s, provider_id, credential, model_id, region, provider, mode
 """
 DROP_FORGOTTEN_SQL = "DELETE FROM target_health WHERE process_id = %s AND seen_at < now()"
 LOAD_SQL = """
-INSERT INTO process_load AS known (process_id, in_flight, retries_left, hedges_left, seen_at)
-VALUES (%s, %s, %s, %s, now())
+INSERT INTO process_load AS known (process_id, in_flight, retries_left, hedges_left, is_stopped, seen_at)
+VALUES (%s, %s, %s, %s, %s, now())
     ON CONFLICT (process_id) DO UPDATE
    SET in_flight = excluded.in_flight, retries_left = excluded.retries_left, hedges_left = excluded.hedges_left,
-       seen_at = excluded.seen_at
+       is_stopped = excluded.is_stopped, seen_at = excluded.seen_at
 """
 # In the order of the keys, so that two processes cannot deadlock.
 COUNTS_SQL = """
@@ -104,6 +104,7 @@ class HealthPublication:
         tally: Tally,
         in_flight: Callable[[], int],
         monotonic: Callable[[], float],
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._conninfo = conninfo
         self._process_id = process_id
@@ -111,6 +112,7 @@ class HealthPublication:
         self._tally = tally
         self._in_flight = in_flight
         self._monotonic = monotonic
+        self._is_stopped = is_stopped
         self._alerted: frozenset[TargetKey] = frozenset()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -199,10 +201,15 @@ class HealthPublication:
         await connection.execute(COUNTS_SQL, (*columns, list(counts.values())))
         self._tally.was_told(counts)
 
-    def _load(self) -> tuple[UUID, int, int, int]:
-        now = self._monotonic()
-        tally = self._tally
-        return self._process_id, self._in_flight(), tally.retries.left(now=now), tally.hedges.left
+    def _load(self) -> tuple[UUID, int, int, int, bool]:
+        retries_left = self._tally.retries.left(now=self._monotonic())
+        return (
+            self._process_id,
+            self._in_flight(),
+            retries_left,
+            self._tally.hedges.left,
+            self._is_stopped(),
+        )
 
     def _alert(self, states: list[TargetState]) -> None:
         """Say once in the log what does not pass by itself."""

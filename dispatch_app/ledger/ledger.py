@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,7 @@ BEGIN_QUEUE_LIMIT = 2_048
 SETTLE_QUEUE_LIMIT = 65_536
 BEGIN_PATIENCE_S = 0.25
 SETTLE_PATIENCE_S = 2.0
+KILLED = BeginVerdict(verdict=Verdict.KILLED)
 ADMITTED = BeginVerdict(verdict=Verdict.ADMITTED)
 
 
@@ -69,11 +70,20 @@ _decode_settle = msgspec.json.Decoder(list[tuple[int, str, datetime, int]]).deco
 
 
 class PostgresLedger:
-    """Implements `dispatch_app.execution.ports.Ledger`; `budget_usage` is fed by every answer."""
+    """Implements `dispatch_app.execution.ports.Ledger`; `budget_usage` is fed by every answer.
+
+    Nothing is admitted while `is_stopped` holds; the database is not asked then.
+    """
 
     def __init__(
-        self, *, conninfo: str, budget_usage: BudgetUsage, begin_patience_s: float = BEGIN_PATIENCE_S
+        self,
+        *,
+        conninfo: str,
+        budget_usage: BudgetUsage,
+        begin_patience_s: float = BEGIN_PATIENCE_S,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_stopped = is_stopped
         self.budget_usage = budget_usage
         self._begins: GroupCommitLane[BeginItem, BeginVerdict | None] = GroupCommitLane(
             name="begin",
@@ -110,6 +120,8 @@ class PostgresLedger:
         self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
     ) -> BeginVerdict:
         """See `dispatch_app.execution.ports.Ledger.begin`."""
+        if self._is_stopped():
+            return KILLED
         try:
             verdict = await self._begins.submit(
                 BeginItem(dispatch=dispatch, attempt=attempt, budgets=budgets)

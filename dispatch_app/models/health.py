@@ -42,12 +42,13 @@ class TargetHealth(models.Model):
 
 
 class ProcessLoad(models.Model):
-    """What one process has in hand, and how many retries and hedges it may still make."""
+    """What one process has in hand, how many retries and hedges it may still make, and whether a file stops it."""
 
     process_id = models.UUIDField(primary_key=True)
     in_flight = models.IntegerField()
     retries_left = models.IntegerField()
     hedges_left = models.IntegerField()
+    is_stopped = models.BooleanField(default=False)
     seen_at = models.DateTimeField()
 
     class Meta:

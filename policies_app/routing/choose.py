@@ -43,9 +43,7 @@ def choose(
         policy=document.name, rules=document.rules, length=length, facts=facts, situation=situation, now=now
     )
     if rule is None:
-        refusal = Refusal(
-            code=RefusalCode.NO_TARGET_AVAILABLE, subject=f"no rule of policy {document.name} matched"
-        )
+        refusal = _refusal_without_rule(document, facts, situation, now)
         return _decision(document, seed, refusal=refusal, trace=trace)
     screening = screen(rule=rule, facts=facts, situation=situation, now=now)
     if not screening.candidates:
@@ -139,6 +137,16 @@ def _first_match(
         if not killed or (document.name, rule.name) not in killed:
             return place + 1, rule
     return len(document.rules), None
+
+
+def _refusal_without_rule(
+    document: CompiledPolicy, facts: Facts, situation: Situation, now: datetime
+) -> Refusal:
+    """Why no rule was taken: a rule that would have matched, but for a switch, is told as the switch's doing."""
+    if situation.killed.rules:
+        for place in document.index.matches(facts, situation, now):
+            return Refusal(code=RefusalCode.KILLED, subject=f"rule {document.rules[place].name}")
+    return Refusal(code=RefusalCode.NO_TARGET_AVAILABLE, subject=f"no rule of policy {document.name} matched")
 
 
 def _refusal(rule: CompiledRule, dropped: tuple[DroppedCandidate, ...]) -> Refusal:

@@ -94,7 +94,7 @@ def test_breakers_and_cooldowns_over_all_processes(fleet: Fleet, client: Client)
 
 def test_budgets_and_load_over_all_processes(client: Client) -> None:
     make_process(in_flight=3, retries_left=13, hedges_left=1)
-    make_process(in_flight=4, retries_left=3, hedges_left=0)
+    make_process(in_flight=4, retries_left=3, hedges_left=0, is_stopped=True)
     count(Metric.RETRIES, 5, label="spent")
     count(Metric.RETRIES, 2, label="refused")
     count(Metric.HEDGES, 1, label="spent")
@@ -102,6 +102,7 @@ def test_budgets_and_load_over_all_processes(client: Client) -> None:
     samples = scrape(client)
 
     assert samples["signalbox_serving_processes"] == {(): 2}
+    assert samples["signalbox_stopped_processes"] == {(): 1}
     assert samples["signalbox_dispatches_in_flight"] == {(): 7}
     assert samples["signalbox_retry_budget"] == {(): 16}
     assert samples["signalbox_hedge_budget"] == {(): 1}

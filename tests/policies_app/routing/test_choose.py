@@ -136,12 +136,10 @@ def test_a_killed_rule_is_skipped_and_traced() -> None:
     assert (decision.trace[0].rule, decision.trace[0].failed) == ("support", "killed")
 
 
-def test_a_policy_whose_default_is_killed_has_no_target() -> None:
+def test_a_policy_whose_only_matching_rule_is_killed_says_so() -> None:
     decision = decide(a_policy(), situation=killing(rules=frozenset({("auto", "default")})))
 
-    assert decision.refusal == Refusal(
-        code=RefusalCode.NO_TARGET_AVAILABLE, subject="no rule of policy auto matched"
-    )
+    assert decision.refusal == Refusal(code=RefusalCode.KILLED, subject="rule default")
     assert [seen.failed for seen in decision.trace] == ["killed"]
 
 

@@ -104,7 +104,7 @@ def test_a_caller_that_named_a_model_reads_so() -> None:
         ),
         (
             killing(rules=frozenset({("auto", "support"), ("auto", "default")})),
-            "No model was called, because none was available: no rule of policy auto matched.",
+            "No model was called, because a kill switch stops rule support.",
         ),
         (
             killing(models=frozenset({"mid", "small"})),
