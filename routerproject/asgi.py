@@ -1,5 +1,6 @@
 """The composition root of a web process: the data plane owns `/v1`, Django owns everything else."""
 
+import asyncio
 import gc
 import os
 import random
@@ -28,6 +29,7 @@ from dispatch_app.fleet.fleet import Fleet  # noqa: E402
 from dispatch_app.fleet.health import FleetHealth, ServedTargets, key_by  # noqa: E402
 from dispatch_app.fleet.holder import FleetHolder  # noqa: E402
 from dispatch_app.gateway.app import PATHS, Gateway  # noqa: E402
+from dispatch_app.gateway.hard_kill import keep_cutting  # noqa: E402
 from dispatch_app.gateway.owners import Owners  # noqa: E402
 from dispatch_app.gateway.services import Limits, Services, SystemClock  # noqa: E402
 from dispatch_app.health.publication import HealthPublication  # noqa: E402
@@ -97,6 +99,8 @@ async def open_services() -> AsyncIterator[Services]:
         await publication.start()
         stack.push_async_callback(fleet_holder.stop)
         await fleet_holder.start(patience_s=FIRST_PICTURE_S)
+        cutting = asyncio.create_task(keep_cutting(owners=owners, snapshots=snapshots, clock=clock))
+        stack.callback(cutting.cancel)
         _spare_the_collector()
         yield Services(
             snapshots=snapshots,

@@ -27,6 +27,7 @@ _ENDINGS: Mapping[str, str] = {
     FaultClass.REDIRECTED: "answered with a redirect, which is not followed",
     FaultClass.CLIENT_DISCONNECTED: "was stopped, because the client hung up",
     FaultClass.SUPERSEDED: "was stopped, because another answer was taken",
+    FaultClass.KILLED: "was cut by a kill switch",
     FaultClass.EXPIRED: "was lost with the process that had asked",
 }
 

@@ -3,6 +3,7 @@
 Strategies decide whom to ask and what becomes of an answer; everything that costs money passes through here.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -17,6 +18,7 @@ from dispatch_app.execution.errors import (
     DeadlineExceededError,
     DispatchError,
     ErrorCode,
+    KilledError,
     SupersededError,
     UpstreamError,
 )
@@ -235,6 +237,19 @@ class Attempts:
         """Stop every attempt but `winner`."""
         self._cut(SupersededError(wire_status=200), spared=winner)
 
+    def hang_up(self) -> None:
+        """The client of a plain dispatch is gone: nothing more is asked. A call that comes whole cannot be un-run, and is heard out."""
+        self._has_lost_client = True
+        for attempt, cut in self._running.items():
+            if not attempt.comes_whole:
+                cut.now(ClientGoneError(wire_status=200))
+
+    def cut_killed(self, is_killed: Callable[[Candidate], bool]) -> None:
+        """Stop the attempts whose target is killed, at once."""
+        for attempt, cut in self._running.items():
+            if is_killed(attempt.candidate):
+                cut.now(KilledError(wire_status=None if attempt.first_byte_at is None else 200))
+
     def close(self) -> None:
         """The dispatch is decided: whatever still runs is stopped, and nothing is begun any more."""
         self._is_closed = True
@@ -249,7 +264,11 @@ class Attempts:
         self.error = None
         self.progress.validated = validated
         self._is_closed = True
-        await self._postings.end(DispatchStatus.SUCCEEDED, answer=answer, error=None)
+        if self._has_lost_client:
+            gone = ClientGoneError().as_dispatch_error()
+            await self._postings.end(DispatchStatus.CLIENT_DISCONNECTED, answer=answer, error=gone)
+        else:
+            await self._postings.end(DispatchStatus.SUCCEEDED, answer=answer, error=None)
 
     async def give_up(self) -> DispatchError:
         """End the dispatch without an answer; the error to raise."""

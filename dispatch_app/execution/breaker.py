@@ -106,6 +106,7 @@ _EFFECTS = {
     FaultClass.BAD_REQUEST: Effect.NOTHING,
     FaultClass.CLIENT_DISCONNECTED: Effect.NOTHING,
     FaultClass.SUPERSEDED: Effect.NOTHING,
+    FaultClass.KILLED: Effect.NOTHING,
     FaultClass.EXPIRED: Effect.NOTHING,
 }
 

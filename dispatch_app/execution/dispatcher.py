@@ -13,7 +13,7 @@ from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import Sink
 from dispatch_app.execution.progress import Progress
 from dispatch_app.execution.strategies import STRATEGIES
-from policies_app.routing.types import Usage
+from policies_app.routing.types import KilledTargets, Usage
 
 __all__ = ["Dispatch", "Order", "Ports", "Progress", "StreamTail"]
 
@@ -59,6 +59,16 @@ class Dispatch:
         finally:
             sink.on_abandoned(None)
         return StreamTail(parts=answer.parts, usage=answer.usage)
+
+    def hang_up(self) -> None:
+        """Nobody waits for the reply of `complete` any more: whatever would only be asked for it is not asked."""
+        self._attempts.hang_up()
+
+    def cut(self, killed: KilledTargets) -> None:
+        """Stop at once what hard kill switches stop of this dispatch. What they stop of its targets is asked elsewhere."""
+        order = self.order
+        is_stopped = killed.stop_requests(facts=order.facts, policy=order.policy, rule=order.record.rule)
+        self._attempts.cut_killed(lambda candidate: is_stopped or killed.stop_target(candidate.model))
 
     async def _answer(self) -> Answer:
         attempts = self._attempts

@@ -19,6 +19,7 @@
      ├── RedirectedError              3xx, never followed                 yes         no       nothing
      └── StoppedError                 cut from our side                                        received, at most the bound
           ├── ClientGoneError         the caller hung up                  no          no
+          ├── KilledError             a hard kill switch                  yes         no
           └── SupersededError         another answer had won              no          no
 
     DispatchError                     the dispatch failed; says what the client is told
@@ -223,6 +224,15 @@ class ClientGoneError(StoppedError):
     fault = FaultClass.CLIENT_DISCONNECTED
     client_status = 499
     client_code = ErrorCode.CLIENT_DISCONNECTED
+
+
+class KilledError(StoppedError):
+    """A hard kill switch stopped the target, or the request. Another target is asked, which the switch may stop too."""
+
+    fault = FaultClass.KILLED
+    fails_over = True
+    client_status = 503
+    client_code = ErrorCode.KILLED
 
 
 class SupersededError(StoppedError):

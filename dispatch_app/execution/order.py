@@ -32,6 +32,7 @@ class Order:
     baseline: Price | None
     received_at: float
     deadline_at: float
+    policy: str = ""
     seed: int = 0
 
 

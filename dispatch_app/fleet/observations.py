@@ -18,6 +18,7 @@ _CUT_SHORT = frozenset(
         FaultClass.DEADLINE_EXCEEDED,
         FaultClass.CLIENT_DISCONNECTED,
         FaultClass.SUPERSEDED,
+        FaultClass.KILLED,
     }
 )
 """How calls end that would have gone on. What else fails says nothing of how long answers take."""

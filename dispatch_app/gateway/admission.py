@@ -111,6 +111,7 @@ def order_of(
         baseline=None if baseline is None else baseline.price_at(now),
         received_at=received_at,
         deadline_at=received_at + deadline_ms / 1000,
+        policy=admission.decision.policy,
         seed=admission.decision.seed,
     )
 

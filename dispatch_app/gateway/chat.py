@@ -1,17 +1,13 @@
 """`POST /v1/chat/completions`: OpenAI's Chat Completions, plain and streamed."""
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
-
-from starlette.types import Receive
 
 from dispatch_app.execution.canonical import StreamPart
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.answers import end_events, send_comment, send_event, send_json, start_events
-from dispatch_app.gateway.exchange import Exchange, inputs_of
+from dispatch_app.gateway.exchange import Exchange, carry_out, inputs_of
+from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.openai_chat import StreamRenderer, parse_chat, render_reply
 from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.gateway.streaming import StreamQueue
@@ -38,7 +34,7 @@ async def chat_completions(exchange: Exchange) -> None:
 
 
 async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbose: bool) -> None:
-    reply = await asyncio.shield(exchange.services.owners.start(dispatch.complete()))
+    reply = await carry_out(exchange, dispatch)
     progress = dispatch.progress
     body = render_reply(
         reply=reply,
@@ -55,9 +51,12 @@ async def _answer_with_stream(
     exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool
 ) -> None:
     queue = StreamQueue()
-    exchange.services.owners.start(_own(dispatch, queue))
-    async with _watch(exchange.receive, queue):
-        await _StreamedAnswer(exchange, dispatch, prompt, is_verbose=is_verbose).send(queue)
+    exchange.services.owners.start(_own(dispatch, queue), dispatch=dispatch)
+    try:
+        async with on_hang_up(exchange.receive, queue.abandon):
+            await _StreamedAnswer(exchange, dispatch, prompt, is_verbose=is_verbose).send(queue)
+    finally:
+        queue.abandon()
 
 
 class _StreamedAnswer:
@@ -132,20 +131,3 @@ async def _own(dispatch: Dispatch, queue: StreamQueue) -> None:
     except Exception:
         logger.exception("Unable to carry out a streamed dispatch.")
         queue.end(DispatchError(status=500, code=ErrorCode.INTERNAL_ERROR))
-
-
-@contextlib.asynccontextmanager
-async def _watch(receive: Receive, queue: StreamQueue) -> AsyncIterator[None]:
-    """Abandon the queue when the client hangs up, and in any case in the end."""
-    watcher = asyncio.create_task(_wait_for_disconnect(receive, queue))
-    try:
-        yield
-    finally:
-        watcher.cancel()
-        queue.abandon()
-
-
-async def _wait_for_disconnect(receive: Receive, queue: StreamQueue) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    queue.abandon()

@@ -1,5 +1,6 @@
 """One request to the data plane: who calls, with what, and the headers that its answer has come to so far."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,12 +8,14 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
+from dispatch_app.execution.canonical import Reply
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError
 from dispatch_app.execution.ports import DispatchOutcome
 from dispatch_app.gateway.admission import Admission, Inputs, decide, order_of
 from dispatch_app.gateway.authentication import authenticate
 from dispatch_app.gateway.body import read_body
+from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.headers import (
     CallerHeaders,
     RawHeaders,
@@ -149,6 +152,16 @@ class Exchange:
         )
         await self.services.ledger.finish(dispatch=admission.record, outcome=outcome)
         return error
+
+
+async def carry_out(exchange: Exchange, dispatch: Dispatch) -> Reply:
+    """The reply of a plain dispatch. It is carried out to its settlement, whether or not the client waits for it.
+
+    :raises DispatchError: if it comes to nothing.
+    """
+    owner = exchange.services.owners.start(dispatch.complete(), dispatch=dispatch)
+    async with on_hang_up(exchange.receive, dispatch.hang_up):
+        return await asyncio.shield(owner)
 
 
 def inputs_of(caller: CallerHeaders, metadata: Mapping[str, str]) -> Inputs:

@@ -1,6 +1,5 @@
 """Signalbox's own endpoints: `POST /v1/dispatch` carries a request out, `POST /v1/explain` only decides it."""
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +11,7 @@ from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.admission import Inputs
 from dispatch_app.gateway.answers import send_json
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.exchange import Exchange
+from dispatch_app.gateway.exchange import Exchange, carry_out
 from dispatch_app.gateway.headers import CallerHeaders, checked_tags, checked_task
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
@@ -46,7 +45,7 @@ async def dispatch(exchange: Exchange) -> None:
             detail="Stream from /v1/chat/completions instead.",
         )
     running = await exchange.admit(key=key, prompt=prompt, inputs=_inputs(own, caller))
-    reply = await asyncio.shield(exchange.services.owners.start(running.complete()))
+    reply = await carry_out(exchange, running)
     await send_json(
         exchange.send, msgspec.json.encode(_told(exchange, running, reply)), headers=exchange.final_headers()
     )

@@ -1,8 +1,10 @@
 """Tasks that own dispatches. They belong to the application, so that no client and no server can cut a settlement short."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
+
+from dispatch_app.execution.dispatcher import Dispatch
 
 T = TypeVar("T")
 
@@ -11,16 +13,21 @@ class Owners:
     """The dispatches in flight."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], Dispatch | None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Run `work` to its end, whoever waits for it."""
+    @property
+    def dispatches(self) -> Iterator[Dispatch]:
+        """Those that are being carried out."""
+        return (dispatch for dispatch in [*self._tasks.values()] if dispatch is not None)
+
+    def start(self, work: Coroutine[Any, Any, T], *, dispatch: Dispatch | None = None) -> "asyncio.Task[T]":
+        """Run `work`, which carries out `dispatch`, to its end, whoever waits for it."""
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = dispatch
+        task.add_done_callback(self._forget)
         return task
 
     async def drain(self, *, timeout_s: float) -> None:
@@ -32,3 +39,6 @@ class Owners:
             task.cancel()
         if late:
             await asyncio.wait(late)
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        del self._tasks[task]

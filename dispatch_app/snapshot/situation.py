@@ -76,6 +76,13 @@ def killed_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> 
     return memo.targets
 
 
+def cut_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> KilledTargets:
+    """Return what hard switches stop at `now`, answers in flight included."""
+    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]
+    hard = [switch for switch in active if switch.hard]
+    return _targets_of(hard) if hard else NOTHING_KILLED
+
+
 def _applying(key: ServedKey, end_user: str, policy_id: int | None) -> Iterator[tuple[ServedBudget, str]]:
     for budget in key.tenant.budgets:
         scope = budget.scope

@@ -11,13 +11,16 @@ class Migration(migrations.Migration):
             model_name="killswitch",
             name="hard",
             field=models.BooleanField(
-                default=False, help_text="Also cuts the answers that are on their way, streams included."
+                db_default=False,
+                default=False,
+                help_text="Also cuts the answers that are on their way, streams included.",
             ),
         ),
         migrations.AddField(
             model_name="killswitch",
             name="lift_needs_second_person",
             field=models.BooleanField(
+                db_default=False,
                 default=False,
                 help_text="Whoever throws the switch cannot lift it.",
                 verbose_name="lifted by a second person",

@@ -39,10 +39,13 @@ class KillSwitch(models.Model):
     )
     reason = models.CharField(max_length=500, help_text="Why. Shown to whoever meets the switch.")
     hard = models.BooleanField(
-        default=False, help_text="Also cuts the answers that are on their way, streams included."
+        default=False,
+        db_default=False,
+        help_text="Also cuts the answers that are on their way, streams included.",
     )
     lift_needs_second_person = models.BooleanField(
         default=False,
+        db_default=False,
         verbose_name="lifted by a second person",
         help_text="Whoever throws the switch cannot lift it.",
     )

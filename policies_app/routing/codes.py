@@ -204,6 +204,7 @@ class FaultClass(StrEnum):
     REDIRECTED = "redirected"
     CLIENT_DISCONNECTED = "client_disconnected"
     SUPERSEDED = "superseded"
+    KILLED = "killed"
     EXPIRED = "expired"
 
 

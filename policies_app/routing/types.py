@@ -178,6 +178,21 @@ class KilledTargets:
     api_keys: frozenset[str] = frozenset()
     end_users: frozenset[tuple[str, str]] = frozenset()
 
+    def stop_requests(self, *, facts: "Facts", policy: str, rule: str) -> bool:
+        """Whether they stop requests like this one, whichever target it has."""
+        return (
+            self.everything
+            or facts.tenant in self.tenants
+            or facts.api_key in self.api_keys
+            or (facts.tenant, facts.end_user) in self.end_users
+            or policy in self.policies
+            or (policy, rule) in self.rules
+        )
+
+    def stop_target(self, model: "CatalogueModel") -> bool:
+        """Whether they stop calls of this model."""
+        return model.name in self.models or model.provider in self.providers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetHealth:

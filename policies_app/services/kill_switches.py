@@ -51,6 +51,12 @@ class Acknowledgements(NamedTuple):
         """Whether no process serves without the edit."""
         return self.acknowledged == self.total
 
+    def __str__(self) -> str:
+        if self.total == 0:
+            return "No process serves requests at the moment."
+        reached = f"{self.acknowledged} of {self.total} processes"
+        return f"{reached} serve with it." if self.seconds is None else f"{reached} in {self.seconds:.1f} s."
+
 
 def throw_kill_switch(
     *,
@@ -164,4 +170,4 @@ def _require_valid(switch: KillSwitch) -> None:
 
 
 def _stated_fields(switch: KillSwitch) -> dict[str, Any]:
-    return {name: value for name, value in fields_of(switch).items() if value not in {None, ""}}
+    return {name: value for name, value in fields_of(switch).items() if value not in {None, "", False}}

@@ -34,16 +34,22 @@ class Command(BaseCommand):
             help="its name; POLICY/RULE for a rule, TENANT/USER for an end user, the public id of a key",
         )
         parser.add_argument("--reason", required=True, help="why; shown to whoever meets the switch")
+        parser.add_argument("--hard", action="store_true", help="also cut what is in flight")
+        parser.add_argument(
+            "--second-person", action="store_true", help="somebody else than you has to lift it"
+        )
         parser.add_argument("--minutes", type=int, help="lift it by itself after so many minutes")
 
     def handle(
-        self, *_args: Any, scope: str, subject: str, reason: str, minutes: int | None, **_options: Any
+        self, *_args: Any, scope: str, subject: str, reason: str, minutes: int | None, **options: Any
     ) -> None:
         try:
             switch = throw_kill_switch(
                 scope=KillScope(scope),
                 reason=reason,
                 author_name=getpass.getuser(),
+                hard=options["hard"],
+                lift_needs_second_person=options["second_person"],
                 expires_at=None if minutes is None else timezone.now() + timedelta(minutes=minutes),
                 **find_subject(KillScope(scope), subject),
             )
@@ -53,10 +59,12 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         receipt = wait_for_acknowledgement(epoch=current_epoch())
         self.stdout.write(
-            f"Kill switch {switch.pk} is on ({switch}). "
-            f"{receipt.acknowledged} of {receipt.total} processes have it in their plans.\n"
+            f"Kill switch {switch.pk} is on ({switch}): nothing of it is admitted any more.\n"
+            f"{receipt}\n"
             f"Lift it with: manage.py lift {switch.pk}"
         )
+        if not receipt.are_complete:
+            raise CommandError("Not every process has acknowledged it in time; look at Serving processes.")
 
 
 def find_subject(scope: KillScope, subject: str) -> dict[str, Any]:

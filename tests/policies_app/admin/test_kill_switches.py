@@ -4,7 +4,6 @@ import pytest
 from django.utils import timezone
 
 from dispatch_app.models import ServingProcess
-from policies_app.admin.receipts import describe
 from policies_app.models import KillSwitch
 from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import Acknowledgements, throw_kill_switch
@@ -98,4 +97,18 @@ def test_the_list_shows_the_active_ones_on_request(ops):
     ],
 )
 def test_a_receipt_says_how_far_an_edit_got(receipt, words):
-    assert describe(receipt) == words
+    assert str(receipt) == words
+
+
+def test_whoever_threw_a_switch_for_two_is_told_that_somebody_else_has_to_lift_it(ops, admin):
+    throw(ops, scope="everything", lift_needs_second_person="on", hard="on")
+    switch = KillSwitch.objects.get()
+    address = f"/admin/policies_app/killswitch/{switch.pk}/lift/"
+
+    told = ops.post(address, {"reason": ""}, follow=True).content.decode()
+
+    assert "somebody else has to lift it" in told
+    assert switch.hard
+    assert KillSwitch.objects.get().is_active
+    admin.post(address, {"reason": ""}, follow=True)
+    assert not KillSwitch.objects.get().is_active
