@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Prefetch
 from rest_framework import serializers
 
 from policies_app.api.checks import StrictModelSerializer
@@ -68,7 +69,9 @@ class ApiKeyViewSet(EditableViewSet):
     """Keys of the dispatch API. The text of a key is answered once, by the call that makes it."""
 
     queryset = (
-        ApiKey.objects.select_related("tenant").prefetch_related("policies").order_by("tenant__name", "label")
+        ApiKey.objects.select_related("tenant")
+        .prefetch_related(Prefetch("policies", Policy.objects.order_by("name")))
+        .order_by("tenant__name", "label")
     )
     serializer_class = ApiKeySerializer
     lookup_field = "public_id"

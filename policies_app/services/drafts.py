@@ -77,8 +77,8 @@ def rules_with_parts() -> QuerySet[Rule]:
     """Rules with all that `rule_document` reads, in a fixed number of queries."""
     return Rule.objects.select_related("judge").prefetch_related(
         "judge__versions",
-        "tenants",
-        Prefetch("steps", Step.objects.select_related("model")),
+        Prefetch("tenants", Tenant.objects.order_by("name")),
+        Prefetch("steps", Step.objects.select_related("model").order_by("position")),
         Prefetch("conditions", Condition.objects.select_related("model").order_by("id")),
         Prefetch(
             "validators",
