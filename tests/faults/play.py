@@ -23,6 +23,7 @@ from tests.running_servers import RunningGateway, test_conninfo
 
 GOOD_DELAY_MS = STEP_MS + 400
 """In a race the good model is slower than every fault."""
+TRIES_OF_SAVING = 10
 MOST_AT_ONCE = 16
 """More than that, and gateway, vendors and clients on two cores make one another late."""
 HEAVY_AT_ONCE = 2
@@ -172,13 +173,17 @@ def _batches(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
 
 
 async def _save_up(client: httpx.AsyncClient, shop: Opened, *, retries: int) -> None:
-    """Earn so many retries by requests that succeed."""
+    """Earn so many retries by requests that succeed. What a machine at its limit refuses meanwhile is asked again."""
     body = _body(shop.steady_policy, stream=False, prompt="Hello")
     in_flight = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def succeed() -> None:
         async with in_flight:
-            answer = await client.post("/v1/chat/completions", json=body)
+            for _ in range(TRIES_OF_SAVING):
+                answer = await client.post("/v1/chat/completions", json=body)
+                if answer.is_success:
+                    return
+                await asyncio.sleep(0.2)
             answer.raise_for_status()
 
     await asyncio.gather(*(succeed() for _ in range(retries * SUCCESSES_PER_RETRY)))
