@@ -115,6 +115,7 @@ API: dict[str, dict[str, set[str]]] = {
     "killswitch-list": {"GET": STAFF, "POST": OPS},
     "killswitch-detail": {"GET": STAFF},
     "killswitch-lift": {"POST": OPS},
+    "killswitch-preview": {"POST": OPS},
     "model-list": {"GET": STAFF, "POST": OPS},
     "model-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
     "policy-list": {"GET": STAFF, "POST": OPS},

@@ -1,6 +1,8 @@
 import pytest
 
+from dispatch_app.models import ServingProcess
 from policies_app.models import AuditEntry, KillSwitch
+from tests.factories import make_published_policy
 from tests.personas import api_client, make_admin
 
 
@@ -59,3 +61,58 @@ def test_a_switch_is_never_edited_or_deleted(ops, fleet):
 
     assert admin.patch(address, {"reason": "never mind"}, format="json").status_code == 405
     assert admin.delete(address).status_code == 405
+
+
+def test_whoever_threw_a_switch_that_takes_two_cannot_lift_it_superuser_or_not(ops, fleet):
+    admin = api_client(make_admin())
+    thrown = throw(admin, scope="everything", lift_needs_second_person=True, hard=True).json()
+    address = f"/api/v1/kill-switches/{thrown['id']}/lift/"
+
+    refused = admin.post(address)
+    assert (thrown["hard"], thrown["lift_needs_second_person"]) == (True, True)
+    assert refused.status_code == 409
+    assert "somebody else" in refused.json()["detail"]
+    assert KillSwitch.objects.get().is_active
+
+    assert ops.post(address, {"reason": "put out"}, format="json").status_code == 200
+    assert AuditEntry.objects.get(action="lifted").reason == "put out"
+
+
+def test_the_answer_has_a_receipt(ops, fleet):
+    ServingProcess.objects.all().delete()  # those of other tests may still run
+
+    thrown = ops.post(
+        "/api/v1/kill-switches/?wait=0.1", {"scope": "everything", "reason": "fire"}, format="json"
+    ).json()
+    lifted = ops.post(f"/api/v1/kill-switches/{thrown['id']}/lift/").json()
+
+    assert thrown["receipt"] == lifted["receipt"] == {"acknowledged": 0, "total": 0, "seconds": None}
+
+
+@pytest.mark.parametrize("wait", ["-1", "11", "soon", "nan"])
+def test_nothing_is_stopped_where_the_wait_is_no_time(ops, fleet, wait):
+    answer = ops.post(
+        f"/api/v1/kill-switches/?wait={wait}", {"scope": "everything", "reason": "fire"}, format="json"
+    )
+
+    assert (answer.status_code, list(answer.json())) == (400, ["wait"])
+    assert not KillSwitch.objects.exists()
+
+
+def test_a_preview_tells_what_would_be_stopped_and_stops_nothing(ops, finance, fleet):
+    make_published_policy("auto", models=[fleet.small, fleet.mid])
+    fields = {"scope": "model", "model": "small"}
+
+    answer = ops.post("/api/v1/kill-switches/preview/", fields, format="json")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "dispatches": 0,
+        "of_dispatches": 0,
+        "dispatch_share_pct": 0.0,
+        "cost_share_pct": 0.0,
+        "rules": [{"policy": "auto", "rule": "default", "lost": ["small"], "left": ["mid"]}],
+    }
+    assert not KillSwitch.objects.exists()
+    assert ops.post("/api/v1/kill-switches/preview/", {"scope": "model"}, format="json").status_code == 400
+    assert finance.post("/api/v1/kill-switches/preview/", fields, format="json").status_code == 403

@@ -1,13 +1,9 @@
 from datetime import timedelta
-from io import StringIO
-from uuid import uuid4
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
 
-from dispatch_app.models import ServingProcess
 from policies_app.models import AuditEntry, KillSwitch
 from policies_app.routing.codes import KillScope
 from policies_app.services.kill_switches import (
@@ -20,7 +16,7 @@ from policies_app.services.kill_switches import (
     throw_kill_switch,
     wait_for_acknowledgement,
 )
-from tests.factories import make_fleet, make_key, make_published_policy, make_tenant
+from tests.factories import make_fleet
 
 pytestmark = pytest.mark.django_db
 
@@ -149,81 +145,3 @@ def django_cursor():
 
     with connection.cursor() as cursor:
         yield cursor
-
-
-@pytest.fixture
-def nobody_serves():
-    """No process of another test is waited for."""
-    ServingProcess.objects.all().delete()
-
-
-@pytest.mark.usefixtures("nobody_serves")
-@pytest.mark.parametrize(
-    ("scope", "subject", "shown"),
-    [
-        ("everything", "", "Everything: all traffic"),
-        ("model", "small", "Model: small"),
-        ("provider", "vendor", "Provider: vendor"),
-        ("policy", "auto", "Policy: auto"),
-        ("rule", "auto/default", "Rule: auto/default"),
-        ("tenant", "acme", "Tenant: acme"),
-        ("end_user", "acme/mia", "End user: acme/mia"),
-    ],
-)
-def test_the_command_line_throws_and_lifts(scope, subject, shown):
-    fleet = make_fleet(provider_name="vendor")
-    make_published_policy("auto", models=[fleet.small])
-    make_tenant("acme")
-    output = StringIO()
-
-    call_command("kill", scope, *filter(None, [subject]), reason="drill", stdout=output)
-    switch = KillSwitch.objects.active().get()
-    call_command("lift", switch.pk, stdout=output)
-
-    assert str(switch) == shown
-    assert f"manage.py lift {switch.pk}" in output.getvalue()
-    assert not KillSwitch.objects.active().exists()
-
-
-@pytest.mark.usefixtures("nobody_serves")
-def test_the_command_line_names_a_key_by_its_public_id():
-    issued = make_key()
-
-    call_command(
-        "kill",
-        "api_key",
-        issued.row.public_id,
-        "--hard",
-        "--second-person",
-        reason="leaked",
-        minutes=5,
-        stdout=StringIO(),
-    )
-
-    switch = KillSwitch.objects.active().get()
-    assert (switch.hard, switch.lift_needs_second_person) == (True, True)
-    assert switch.api_key == issued.row
-    assert switch.expires_at is not None
-
-
-@pytest.mark.usefixtures("nobody_serves")
-def test_the_command_line_fails_while_a_process_has_not_acknowledged_it():
-    now = timezone.now()
-    ServingProcess.objects.create(
-        id=uuid4(), hostname="slow", pid=1, started_at=now, epoch=-1, acknowledged_at=now, seen_at=now
-    )
-    output = StringIO()
-
-    with pytest.raises(CommandError, match="Not every process has acknowledged it"):
-        call_command("kill", "everything", reason="drill", stdout=output)
-
-    assert "0 of 1 processes" in output.getvalue()
-    assert KillSwitch.objects.active().exists()
-
-
-def test_the_command_line_says_what_is_not_there():
-    with pytest.raises(CommandError, match="no model called “nimbus”"):
-        call_command("kill", "model", "nimbus", reason="drill")
-    with pytest.raises(CommandError, match="no kill switch 99"):
-        call_command("lift", 99)
-    assert not KillSwitch.objects.exists()
