@@ -43,10 +43,10 @@ def run_acknowledged(
     tenant = make_tenant(f"acknowledged-{time.time_ns()}")
     key = make_key(tenant).text
     make_budget(tenant, limit_nanos=10**15)
-    town.ground.start_celery()
     while figures.acknowledged < wanted:
         town.vendor.clear_faults()
         town.vendor.ledger.clear()
+        town.ground.start_celery()
         crowd = Crowd(gateways=town.have(processes))
         order = [VICTIMS[(sum(figures.kills.values()) + turn) % len(VICTIMS)] for turn in range(victims)]
         asyncio.run(_round(town, crowd, key, chance, callers=callers, round_s=round_s, victims=order))
@@ -101,15 +101,11 @@ def _kills(town: Town, crowd: Crowd, chance: Random) -> dict[str, Callable[[], N
         ground.start_postgres()
         connections.close_all()
 
-    def celery() -> None:
-        ground.kill_celery()
-        ground.start_celery()
-
     def redis() -> None:
         ground.kill_redis()
         ground.start_redis()
 
-    return {"web": web, "postgres": postgres, "celery": celery, "redis": redis}
+    return {"web": web, "postgres": postgres, "celery": ground.kill_celery, "redis": redis}
 
 
 def _check(figures: AcknowledgedFigures, town: Town, told: list[Told]) -> None:

@@ -149,7 +149,8 @@ def run_budgets(
 def sweep() -> None:
     """Charge what nobody will settle any more, as the sweep would in time."""
     connections.close_all()  # PostgreSQL may have been killed since.
-    expire_attempts(now=datetime.now(UTC) + timedelta(hours=1))
+    while expire_attempts(now=datetime.now(UTC) + timedelta(hours=1)):
+        pass
     connections.close_all()
 
 

@@ -1,5 +1,7 @@
 """Callers that tell what they were told, and go elsewhere when a process is gone."""
 
+import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -46,15 +48,25 @@ class Crowd:
     told: list[Told] = field(default_factory=list)
     is_over: bool = False
     _turn: int = 0
+    _served: asyncio.Event = field(default_factory=asyncio.Event)
 
     def next_gateway(self) -> RunningGateway:
         self._turn += 1
         return self.gateways[self._turn % len(self.gateways)]
 
+    async def until_served(self, *, patience_s: float) -> None:
+        """Wait until somebody, from now on, has got an answer; for a while at most."""
+        self._served.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._served.wait()
+
     async def call(self, session: aiohttp.ClientSession, key: str, body: Mapping[str, object]) -> Told:
         """Send one request and remember what came of it."""
         told = await _call(session, f"{self.next_gateway().url}/v1/chat/completions", key, body)
         self.told.append(told)
+        if told.status == 200:
+            self._served.set()
         return told
 
 

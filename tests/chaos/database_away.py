@@ -18,7 +18,10 @@ ONSET_S = 1.0
 """The first callers find out; they are a few of a minute's thousands. In a run of seconds they are told apart."""
 LONG_ENOUGH_S = 30.0
 PAUSE_S = 0.05
-AFTERWARDS_S = 2.5
+LEAD_S = 0.5
+AFTERWARDS_S = 1.0
+"""How long the load goes on once somebody is served again, who is waited for for `RETURN_PATIENCE_S`."""
+RETURN_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class AwayFigures:
 
 
 def run_away(town: Town, way: str, *, callers: int, processes: int, seconds: float) -> AwayFigures:
-    """`way` is frozen or killed, for so many seconds, with a second of load before and three after."""
+    """`way` is frozen or killed, for so many seconds, with load before it and after."""
     ground = town.ground
     leave, return_ = {
         "frozen": (ground.freeze_postgres, ground.thaw_postgres),
@@ -93,12 +96,14 @@ async def _around(
                 await asyncio.sleep(PAUSE_S)
 
         loads = asyncio.gather(*(caller(number) for number in range(callers)))
-        await asyncio.sleep(1)
+        await crowd.until_served(patience_s=RETURN_PATIENCE_S)
+        await asyncio.sleep(LEAD_S)
         left_at = time.monotonic()
         await asyncio.to_thread(leave)
         await asyncio.sleep(max(0.0, left_at + seconds - time.monotonic()))
         await asyncio.to_thread(return_)
         back_at = time.monotonic()
+        await crowd.until_served(patience_s=RETURN_PATIENCE_S)
         await asyncio.sleep(AFTERWARDS_S)
         crowd.is_over = True
         await loads

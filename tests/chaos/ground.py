@@ -66,7 +66,9 @@ class Ground:
                 process.wait()
 
     def start_celery(self) -> None:
-        """A worker and the clock that gives it work."""
+        """A worker and the clock that gives it work, unless they run."""
+        if self._celery:
+            return
         for role in (
             ("worker", "--pool", "threads", "--concurrency", "2"),
             ("beat", "--schedule", str(self.folder / "beat"), "--pidfile="),

@@ -1,7 +1,6 @@
 """Bar 4: a kill switch at full load. What counts is the moment at which the save has returned."""
 
 import asyncio
-import inspect
 import time
 from dataclasses import dataclass
 from random import Random
@@ -16,6 +15,7 @@ from tests.chaos.callers import Crowd, chat, session
 from tests.chaos.ground import rows
 from tests.chaos.town import Town
 from tests.factories import make_budget, make_key, make_tenant
+from tests.running_servers import START_PATIENCE_S
 
 LATE_ARRIVAL_S = 0.25
 """What was admitted before the save may still be on its way to the vendor."""
@@ -40,7 +40,7 @@ def run_kill(town: Town, *, seed: int, callers: int, processes: int, seconds: fl
     make_budget(tenant, limit_nanos=10**15)
     crowd = Crowd(gateways=town.have(processes))
     moment = seconds * Random(seed).uniform(0.5, 1.0)
-    saved_at, visible = asyncio.run(
+    saved_at, visible, switched_at = asyncio.run(
         _under_load(town, crowd, make_key(tenant).text, callers=callers, moment=moment, seconds=seconds)
     )
     model = town.fleet.small
@@ -53,17 +53,14 @@ def run_kill(town: Town, *, seed: int, callers: int, processes: int, seconds: fl
         admitted_before=len(admitted) - len(after),
         admitted_after=len(after),
         arrived_after=sum(entry.at > saved_at + LATE_ARRIVAL_S for entry in arrived),
-        answered_after=sum(
-            answer.status == 200
-            for answer in crowd.told
-            if answer.started_at > crowd.told[0].started_at + moment
-        ),
+        answered_after=sum(answer.status == 200 for answer in crowd.told if answer.started_at > switched_at),
     )
 
 
 async def _under_load(
     town: Town, crowd: Crowd, key: str, *, callers: int, moment: float, seconds: float
-) -> tuple[float, frozenset[Any]]:
+) -> tuple[float, frozenset[Any], float]:
+    """Answers when the save had returned by the wall clock, what was visible then, and when it began."""
     async with session() as calls:
 
         async def caller(number: int) -> None:
@@ -73,12 +70,14 @@ async def _under_load(
                 await crowd.call(calls, key, chat("chaos-failover", f"kill/{number}/{turn}"))
 
         loads = asyncio.gather(*(caller(number) for number in range(callers)))
+        await crowd.until_served(patience_s=START_PATIENCE_S)
         await asyncio.sleep(moment)
+        switched_at = time.monotonic()
         found = await asyncio.to_thread(_throw, town)
         await asyncio.sleep(seconds)
         crowd.is_over = True
         await loads
-    return found
+    return *found, switched_at
 
 
 def _throw(town: Town, **fields: Any) -> tuple[float, frozenset[Any]]:
@@ -97,11 +96,6 @@ def _throw(town: Town, **fields: Any) -> tuple[float, frozenset[Any]]:
 def lift_all() -> None:
     """Let everything serve again."""
     rows("UPDATE policies_app_killswitch SET lifted_at = now() WHERE lifted_at IS NULL RETURNING id")
-
-
-def hard_kills_exist() -> bool:
-    """Whether a switch can be told to cut the streams that run."""
-    return "hard" in inspect.signature(throw_kill_switch).parameters
 
 
 def run_cut(town: Town, *, streams: int, processes: int) -> list[float]:

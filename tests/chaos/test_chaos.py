@@ -9,63 +9,65 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 280
-"""It takes 40 seconds on an idle machine."""
+PATIENCE_S = 500
+"""It takes half a minute where nothing else runs."""
+SLOWNESS = 10
+"""How much longer than promised a busy machine may take for what counts milliseconds or seconds."""
+
 Bars = dict[str, dict[str, Any]]
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(PATIENCE_S + 60)]
 
 
 @pytest.fixture(scope="module")
-def bars(tmp_path_factory: pytest.TempPathFactory) -> Bars:
-    """Every bar of one run of all parts, by its name."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bars, str]:
+    """Every bar of one run of all parts by its name, and how its output ended."""
     folder = tmp_path_factory.mktemp("chaos")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.chaos", "--short", "--results", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    output = folder / "output"
+    with output.open("wb") as said:
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "tests.chaos", "--short", "--results", str(folder)],
+            cwd=ROOT,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    tail = output.read_text(encoding="utf-8", errors="replace")[-4_000:]
     report = folder / "chaos.json"
-    assert report.exists(), done.stderr[-4_000:]
+    assert report.exists(), tail
     document = json.loads(report.read_text(encoding="utf-8"))
-    return {bar["name"]: bar for bar in document["bars"]}
+    return {bar["name"]: bar for bar in document["bars"]}, tail
 
 
-def missed(bars: Bars, *, names: tuple[str, ...], count: int) -> dict[str, float]:
-    """Those of the bars that do not hold; what counts milliseconds or seconds may take ten times as long on a busy machine."""
+def assert_held(run: tuple[Bars, str], *, names: tuple[str, ...], count: int) -> None:
+    bars, tail = run
     concerned = {name: bar for name, bar in bars.items() if any(part in name for part in names)}
-    assert len(concerned) == count
-    return {
+    missed = {
         name: bar["figure"]
         for name, bar in concerned.items()
-        if bar["figure"] > bar["at_most"] * (10 if bar["unit"] in {"ms", "s"} else 1)
+        if bar["figure"] > bar["at_most"] * (SLOWNESS if bar["unit"] in {"ms", "s"} else 1)
     }
+    assert (len(concerned), missed) == (count, {}), tail
 
 
-@pytest.mark.processes
-@pytest.mark.timeout(300)
-def test_budgets_hold_to_the_nano_dollar_while_processes_are_killed(bars: Bars) -> None:
-    names = ("limit", "reserved", "booked", "budget", "refusals that")
-
-    assert missed(bars, names=names, count=7) == {}
+def test_budgets_hold_to_the_nano_dollar_while_processes_are_killed(run: tuple[Bars, str]) -> None:
+    assert_held(run, names=("limit", "reserved", "booked", "budget", "refusals that"), count=7)
 
 
-@pytest.mark.processes
-@pytest.mark.timeout(300)
-def test_nothing_acknowledged_is_lost_when_web_postgres_celery_and_redis_are_killed(bars: Bars) -> None:
-    names = ("acknowledged", "vendor without a row, everything", "hanging by")
-
-    assert missed(bars, names=names, count=4) == {}
+def test_nothing_acknowledged_is_lost_when_web_postgres_celery_and_redis_are_killed(
+    run: tuple[Bars, str],
+) -> None:
+    assert_held(run, names=("acknowledged", "vendor without a row, everything", "hanging by"), count=4)
 
 
-@pytest.mark.processes
-@pytest.mark.timeout(300)
-def test_nothing_is_admitted_after_the_save_of_a_kill_switch_under_load(bars: Bars) -> None:
-    assert missed(bars, names=("after the save", "arrived", "kills under"), count=3) == {}
+def test_nothing_is_admitted_after_the_save_of_a_kill_switch_under_load(run: tuple[Bars, str]) -> None:
+    assert_held(run, names=("after the save", "arrived", "kills under"), count=3)
 
 
-@pytest.mark.processes
-@pytest.mark.timeout(300)
-def test_a_database_that_is_away_makes_refusals_and_no_unlogged_calls(bars: Bars) -> None:
-    assert missed(bars, names=("database frozen", "database killed"), count=14) == {}
+def test_a_hard_kill_cuts_the_streams_in_flight(run: tuple[Bars, str]) -> None:
+    assert_held(run, names=("stream cut", "streams over"), count=2)
+
+
+def test_a_database_that_is_away_makes_refusals_and_no_unlogged_calls(run: tuple[Bars, str]) -> None:
+    assert_held(run, names=("database frozen", "database killed"), count=14)
