@@ -91,14 +91,15 @@ async def open_services() -> AsyncIterator[Services]:
         transport = await stack.enter_async_context(Transport())
         stack.push_async_callback(break_glass.stop)
         await break_glass.start()
-        stack.push_async_callback(ledger.stop)
-        await ledger.start()
         stack.push_async_callback(snapshots.stop)
         await snapshots.start(patience_s=FIRST_SNAPSHOT_S)
         stack.push_async_callback(publication.stop)
         await publication.start()
         stack.push_async_callback(fleet_holder.stop)
         await fleet_holder.start(patience_s=FIRST_PICTURE_S)
+        # Stopped first: money before last words.
+        stack.push_async_callback(ledger.stop)
+        await ledger.start()
         cutting = asyncio.create_task(keep_cutting(owners=owners, snapshots=snapshots, clock=clock))
         stack.callback(cutting.cancel)
         _spare_the_collector()
@@ -112,7 +113,7 @@ async def open_services() -> AsyncIterator[Services]:
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
             stopped_by=lambda: break_glass.reason,
             database_answers=lambda: _database_answers(conninfo),
-            limits=Limits(body_bytes=settings.MAX_BODY_BYTES),
+            limits=Limits(body_bytes=settings.MAX_BODY_BYTES, shutdown_s=settings.SHUTDOWN_S),
             clock=clock,
             owners=owners,
             retries=tally.retries,

@@ -180,6 +180,10 @@ UNFOLD = {
 # What a scraper has to show at /metrics as its bearer token; without one, there is no such address.
 METRICS_TOKEN = env.str("SIGNALBOX_METRICS_TOKEN", default="")
 
+# Seconds that dispatches in flight have when a web process is told to stop. With what comes after (settling what is left, last
+# words) it stops within 25 s; the server's own limit, --timeout-graceful-shutdown, lies two seconds behind this.
+SHUTDOWN_S = env.float("SHUTDOWN_S", default=12.0)
+
 # The longest request body that /v1 takes.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=10 * 1024 * 1024)
 

@@ -28,6 +28,7 @@ _ENDINGS: Mapping[str, str] = {
     FaultClass.CLIENT_DISCONNECTED: "was stopped, because the client hung up",
     FaultClass.SUPERSEDED: "was stopped, because another answer was taken",
     FaultClass.KILLED: "was cut by a kill switch",
+    FaultClass.SHUT_DOWN: "was cut, because the process had to end",
     FaultClass.EXPIRED: "was lost with the process that had asked",
 }
 

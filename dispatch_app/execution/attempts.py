@@ -19,6 +19,7 @@ from dispatch_app.execution.errors import (
     DispatchError,
     ErrorCode,
     KilledError,
+    ShutDownError,
     SupersededError,
     UpstreamError,
 )
@@ -249,6 +250,12 @@ class Attempts:
         for attempt, cut in self._running.items():
             if is_killed(attempt.candidate):
                 cut.now(KilledError(wire_status=None if attempt.first_byte_at is None else 200))
+
+    def shut_down(self) -> None:
+        """The process ends: what runs is stopped and charged for what has come of it, and nothing is begun any more."""
+        self._is_closed = True
+        self.error = ShutDownError().as_dispatch_error()
+        self._cut(ShutDownError(wire_status=200))
 
     def close(self) -> None:
         """The dispatch is decided: whatever still runs is stopped, and nothing is begun any more."""

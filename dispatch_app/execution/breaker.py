@@ -107,6 +107,7 @@ _EFFECTS = {
     FaultClass.CLIENT_DISCONNECTED: Effect.NOTHING,
     FaultClass.SUPERSEDED: Effect.NOTHING,
     FaultClass.KILLED: Effect.NOTHING,
+    FaultClass.SHUT_DOWN: Effect.NOTHING,
     FaultClass.EXPIRED: Effect.NOTHING,
 }
 

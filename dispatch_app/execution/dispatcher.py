@@ -70,6 +70,10 @@ class Dispatch:
         is_stopped = killed.stop_requests(facts=order.facts, policy=order.policy, rule=order.record.rule)
         self._attempts.cut_killed(lambda candidate: is_stopped or killed.stop_target(candidate.model))
 
+    def shut_down(self) -> None:
+        """End the dispatch now, as the process has to end: it is settled, and its client is told so."""
+        self._attempts.shut_down()
+
     async def _answer(self) -> Answer:
         attempts = self._attempts
         try:

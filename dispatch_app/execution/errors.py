@@ -20,6 +20,7 @@
      └── StoppedError                 cut from our side                                        received, at most the bound
           ├── ClientGoneError         the caller hung up                  no          no
           ├── KilledError             a hard kill switch                  yes         no
+          ├── ShutDownError           this process ends                   no          no
           └── SupersededError         another answer had won              no          no
 
     DispatchError                     the dispatch failed; says what the client is told
@@ -58,6 +59,7 @@ class ErrorCode(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     NO_VALID_ANSWER = "no_valid_answer"
     CLIENT_DISCONNECTED = "client_disconnected"
+    SHUTTING_DOWN = "shutting_down"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -233,6 +235,20 @@ class KilledError(StoppedError):
     fails_over = True
     client_status = 503
     client_code = ErrorCode.KILLED
+
+
+class ShutDownError(StoppedError):
+    """The process has to end before the attempt does."""
+
+    fault = FaultClass.SHUT_DOWN
+    client_status = 503
+    client_code = ErrorCode.SHUTTING_DOWN
+
+    def as_dispatch_error(self) -> DispatchError:
+        """Another process takes the request at once."""
+        return DispatchError(
+            status=self.client_status, code=self.client_code, retry_after_s=DEFAULT_RETRY_AFTER_S
+        )
 
 
 class SupersededError(StoppedError):

@@ -19,6 +19,7 @@ _CUT_SHORT = frozenset(
         FaultClass.CLIENT_DISCONNECTED,
         FaultClass.SUPERSEDED,
         FaultClass.KILLED,
+        FaultClass.SHUT_DOWN,
     }
 )
 """How calls end that would have gone on. What else fails says nothing of how long answers take."""

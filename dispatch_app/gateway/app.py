@@ -17,11 +17,12 @@ from dispatch_app.gateway.health import healthz, readyz
 from dispatch_app.gateway.models import list_models, retrieve_model
 from dispatch_app.gateway.native import dispatch, explain
 from dispatch_app.gateway.services import Services
+from dispatch_app.gateway.stopping import ending_in_time
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 5.0
-"""For dispatches whose client is gone. Requests have had the server's own graceful period before."""
+DRAIN_S = 1.0
+"""For dispatches whose client is gone. All others have had their time before."""
 PATHS = ("/v1/", "/healthz", "/readyz")
 """What the data plane answers for; every other address is the control plane's."""
 
@@ -69,7 +70,8 @@ class Gateway:
                 self._services = services
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
-                await receive()
+                with ending_in_time(services.owners, grace_s=services.limits.shutdown_s):
+                    await receive()
                 await services.owners.drain(timeout_s=DRAIN_S)
         except Exception as error:
             logger.exception("Unable to complete the data plane's %s.", phase)

@@ -31,6 +31,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.DEADLINE_EXCEEDED: "No reply came in time.",
     ErrorCode.NO_VALID_ANSWER: "No model's answer passed the checks of the rule.",
     ErrorCode.CLIENT_DISCONNECTED: "The client went away.",
+    ErrorCode.SHUTTING_DOWN: "This process is shutting down. Try again: another one answers.",
     ErrorCode.INTERNAL_ERROR: "Something went wrong here. The request id tells the operators what.",
 }
 

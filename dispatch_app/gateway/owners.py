@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from dispatch_app.execution.dispatcher import Dispatch
 
 T = TypeVar("T")
+SETTLING_S = 2.0
+"""What dispatches that are ended have for their settlement; it is the time that an answer waits for one, too."""
 
 
 class Owners:
@@ -30,15 +32,24 @@ class Owners:
         task.add_done_callback(self._forget)
         return task
 
+    def shut_down(self) -> None:
+        """End all of them now: they are settled, and their clients are told."""
+        for dispatch in self.dispatches:
+            dispatch.shut_down()
+
     async def drain(self, *, timeout_s: float) -> None:
-        """Wait for all of them; after the time, cut what is left. What is cut is charged when its attempt expires."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        """Wait for all of them; after the time, end what is left. What does not even settle is charged when its attempt expires."""
+        if not await self._are_done(within_s=timeout_s):
+            self.shut_down()
+        if not await self._are_done(within_s=SETTLING_S):
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+
+    async def _are_done(self, *, within_s: float) -> bool:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+        return not self._tasks
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         del self._tasks[task]

@@ -56,9 +56,10 @@ def new_id() -> UUID:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the gateway accepts."""
+    """What the gateway accepts, and how many seconds dispatches have left when it is told to stop."""
 
     body_bytes: int = 10 * 1024 * 1024
+    shutdown_s: float = 12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

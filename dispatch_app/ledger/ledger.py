@@ -108,8 +108,8 @@ class PostgresLedger:
 
     async def stop(self) -> None:
         """Settle what is queued and close the connections."""
-        await self._begins.stop(timeout_s=2.0)
-        await self._settles.stop(timeout_s=15.0)
+        await self._begins.stop(timeout_s=0.5)
+        await self._settles.stop(timeout_s=3.0)
 
     @property
     def queue_depths(self) -> dict[str, int]:

@@ -26,6 +26,7 @@ USAGE_POLL_S = 1.0
 HEARTBEAT_S = 2.0
 # A database that does not answer a query of one row within this time is away.
 ANSWER_S = 5.0
+LAST_WORDS_S = 1.0
 FIRST_LOAD_S = 10.0
 LEAST_BACK_OFF_S = 0.1
 MOST_BACK_OFF_S = 2.0
@@ -107,7 +108,7 @@ class SnapshotHolder:
             await self._task
         self._task = None
         with contextlib.suppress(psycopg.Error, TimeoutError):
-            async with asyncio.timeout(ANSWER_S), await self._connect() as connection:
+            async with asyncio.timeout(LAST_WORDS_S), await self._connect() as connection:
                 await connection.execute(LEAVE_SQL, (self.id,))
 
     async def _keep_following(self) -> None:

@@ -205,6 +205,7 @@ class FaultClass(StrEnum):
     CLIENT_DISCONNECTED = "client_disconnected"
     SUPERSEDED = "superseded"
     KILLED = "killed"
+    SHUT_DOWN = "shut_down"
     EXPIRED = "expired"
 
 

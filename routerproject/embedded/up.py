@@ -164,7 +164,7 @@ def _services(installation: Installation) -> list[Service]:
                 python, "-m", "uvicorn", "routerproject.asgi:application", "--host", "127.0.0.1",
                 "--port", str(installation.port), "--workers", str(installation.workers), "--loop", "uvloop",
                 "--http", "httptools", "--no-access-log", "--log-level", "warning",
-                "--timeout-graceful-shutdown", "25",
+                "--timeout-graceful-shutdown", "14",
             ],
         ),
         Service(

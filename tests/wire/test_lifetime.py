@@ -54,6 +54,38 @@ def test_a_process_that_is_told_to_stop_finishes_what_it_began(
     ]
 
 
+def test_what_does_not_end_in_time_is_told_and_settled(
+    vendor: SandboxServer, start_gateways: StartGateways
+) -> None:
+    shop = open_shop(vendor)
+    (running,) = start_gateways(SHUTDOWN_S="1")
+    vendor.script(Fault(delay_ms=60_000), contains="Wait")
+    vendor.script(Fault(chunk_delay_ms=200), contains="story")
+    with ThreadPoolExecutor() as callers:
+        plain, stream = (
+            callers.submit(
+                running.post,
+                "/v1/chat/completions",
+                shop.key,
+                json={"model": "auto", "messages": [{"role": "user", "content": text}], "stream": is_stream},
+            )
+            for text, is_stream in (("Wait for me", False), ("Tell me a story in 400 words", True))
+        )
+        _wait_until_asked(vendor, times=2)
+        told_at = time.monotonic()
+        running.stop(signal.SIGTERM)
+        took_s = time.monotonic() - told_at
+
+    assert (plain.result().status_code, plain.result().json()["error"]["code"]) == (503, "shutting_down")
+    assert plain.result().headers["retry-after"] == "1"
+    assert '"code":"shutting_down"' in stream.result().text
+    assert "[DONE]" not in stream.result().text
+    assert took_s < 25
+    assert [(row["state"], row["fault"]) for row in attempt_rows()] == [("settled", "shut_down")] * 2
+    assert [row["error_code"] for row in dispatch_rows()] == ["shutting_down"] * 2
+    assert sum(row["cost_nanos"] for row in attempt_rows()) >= vendor.ledger.total_nanos
+
+
 def test_without_a_database_a_process_lives_says_so_and_serves_nothing(start_gateways: StartGateways) -> None:
     (running,) = start_gateways(is_awaited=False, DATABASE_URL="postgres://nobody@127.0.0.1:9/nowhere")
     _wait_until_alive(running)
