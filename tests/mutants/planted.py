@@ -16,6 +16,11 @@ PROVIDERS = ("tests/dispatch_app/providers",)
 SITUATION = ("tests/dispatch_app/snapshot/test_situation.py",)
 STORM = ("tests/faults/test_retry_storm.py",)
 MATRIX = ("tests/faults/test_fault_matrix.py",)
+CHAOS = ("tests/chaos",)
+DRAIN = ("tests/dispatch_app/rollups/test_drain.py",)
+GATEWAY = ("tests/dispatch_app/gateway",)
+HOLDER = ("tests/dispatch_app/snapshot/test_holder.py",)
+WIRE = ("tests/wire",)
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
@@ -197,6 +202,20 @@ _STREAMS = (
     ),
 )
 
+_LOCK = "    PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;\n"
+_LOOK = """
+    -- NULL for a soft budget and for one that was deleted. A lowered limit counts at once, whatever was granted before.
+    SELECT coalesce(array_agg(
+               CASE WHEN balance.granted_nanos IS NOT NULL AND budget.action <> 'alert' AND budget.enabled
+                    THEN least(balance.granted_nanos, budget.limit_nanos)
+                         - balance.settled_nanos - balance.reserved_nanos - balance.overage_nanos
+               END ORDER BY wanted.slot), '{}')
+      INTO remaining
+      FROM unnest(balance_ids) WITH ORDINALITY AS wanted (id, slot)
+      LEFT JOIN budget_balance AS balance ON balance.id = wanted.id
+      LEFT JOIN policies_app_budget AS budget ON budget.id = balance.budget_id;
+"""
+
 _LEDGER = (
     Mutant(
         name="the attempt begins after the vendor was asked",
@@ -291,7 +310,71 @@ _LEDGER = (
     Mutant(
         name="no lock on balances before they are read",
         path=f"{_LEDGER_SQL}/begin.sql",
-        search="    PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;\n",
+        search=_LOCK,
+        replace="",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="the budget is looked at before the lock",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search=_LOCK + _LOOK,
+        replace=_LOOK + _LOCK,
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="balances are locked in the order in which they came",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search=_LOCK,
+        replace=(
+            "    PERFORM FROM budget_balance WHERE id = ANY (balance_ids)"
+            " ORDER BY array_position(balance_ids, id) FOR NO KEY UPDATE;\n"
+        ),
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="a settlement locks balances in the order in which they came",
+        path=f"{_LEDGER_SQL}/settle.sql",
+        search="    PERFORM FROM budget_balance WHERE id = ANY (touched_ids) ORDER BY id FOR NO KEY UPDATE;\n",
+        replace=(
+            "    PERFORM FROM budget_balance WHERE id = ANY (touched_ids) ORDER BY id DESC FOR NO KEY UPDATE;\n"
+        ),
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="commits are acknowledged before they are on the disk",
+        path="dispatch_app/ledger/lane.py",
+        search='                application_name=f"signalbox-{self._name}",\n',
+        replace=(
+            '                application_name=f"signalbox-{self._name}",\n'
+            '                options="-c synchronous_commit=off",\n'
+        ),
+        tests=(*CHAOS, "-k", "acknowledged"),
+    ),
+    Mutant(
+        name="buckets are taken for computed before they are",
+        path="dispatch_app/rollups/drain.py",
+        search='    with transaction.atomic():\n        claimed = fetch("claim_dirty"',
+        replace='    if True:\n        claimed = fetch("claim_dirty"',
+        tests=DRAIN,
+    ),
+    Mutant(
+        name="deltas are counted by more than one drain",
+        path="dispatch_app/rollups/statements.sql",
+        search="    DELETE FROM rollup_delta AS delta USING locked WHERE delta.id = locked.id RETURNING delta.*\n",
+        replace="    SELECT delta.* FROM rollup_delta AS delta JOIN locked USING (id)\n",
+        tests=(*DRAIN, "-k", "one_kind"),
+    ),
+    Mutant(
+        name="the figures' watermark goes by the newest id",
+        path="dispatch_app/rollups/statements.sql",
+        search=" WHERE NOT EXISTS (SELECT FROM rollup_delta WHERE id <= %(newest_id)s)\n",
+        replace=" WHERE %(newest_id)s IS NOT NULL\n",
+        tests=DRAIN,
+    ),
+    Mutant(
+        name="the sweep's watermark passes what is open",
+        path=f"{_LEDGER_SQL}/expire.sql",
+        search="               (SELECT min(created_at) FROM attempt WHERE created_at >= since AND state = 'open'),\n",
         replace="",
         tests=LEDGER,
     ),
@@ -545,8 +628,8 @@ _DECISION = (
     Mutant(
         name="the last rule that matches is taken",
         path=f"{_ROUTING}/choose.py",
-        search="    for place in document.index.matches(facts, situation, now):\n",
-        replace="    for place in reversed([*document.index.matches(facts, situation, now)]):\n",
+        search="    for place in document.index.matches(facts, situation, now):\n        rule = ",
+        replace="    for place in reversed([*document.index.matches(facts, situation, now)]):\n        rule = ",
         tests=ROUTING,
     ),
     Mutant(
@@ -657,8 +740,11 @@ _DECISION = (
     Mutant(
         name="an expired kill switch still stops",
         path="dispatch_app/snapshot/situation.py",
-        search="    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]\n",
-        replace="    active = list(switches)\n",
+        search=(
+            "    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]\n"
+            "    return _KilledMemo("
+        ),
+        replace="    active = list(switches)\n    return _KilledMemo(",
         tests=SITUATION,
     ),
 )
@@ -719,6 +805,44 @@ _WIRE = (
         search="    fault = FaultClass.CREDENTIAL_REFUSED\n    client_code",
         replace="    fault = FaultClass.CREDENTIAL_REFUSED\n    client_status = 401\n    client_code",
         tests=(*MATRIX, "-k", "failover and plain and alone"),
+    ),
+    Mutant(
+        name="a key is compared by its beginning",
+        path="dispatch_app/gateway/authentication.py",
+        search="hmac.compare_digest(secret_digest(secret=parsed.secret, pepper=pepper), expected)",
+        replace="secret_digest(secret=parsed.secret, pepper=pepper)[:4] == expected[:4]",
+        tests=GATEWAY,
+    ),
+    Mutant(
+        name="the Authorization header is logged",
+        path="dispatch_app/gateway/authentication.py",
+        search="    if authorization is None or authorization[",
+        replace=(
+            '    __import__("logging").getLogger(__name__).debug("Asked with %s.", authorization)\n'
+            "    if authorization is None or authorization["
+        ),
+        tests=GATEWAY,
+    ),
+    Mutant(
+        name="the policies of another tenant are served",
+        path="dispatch_app/gateway/admission.py",
+        search="    return policy.tenant_id is None or policy.tenant_id == key.tenant.id\n",
+        replace="    return True\n",
+        tests=WIRE,
+    ),
+    Mutant(
+        name="edits are learned by notification only",
+        path="dispatch_app/snapshot/holder.py",
+        search="connection.notifies(timeout=EPOCH_POLL_S, stop_after=1)",
+        replace="connection.notifies(stop_after=1)",
+        tests=HOLDER,
+    ),
+    Mutant(
+        name="a client that hangs up cancels the call that is in flight",
+        path="dispatch_app/gateway/exchange.py",
+        search="        return await asyncio.shield(owner)\n",
+        replace="        return await owner\n",
+        tests=WIRE,
     ),
     Mutant(
         name="a cancelled dispatch leaves its connection open",

@@ -1,4 +1,6 @@
+import contextlib
 import hmac
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -89,6 +91,21 @@ def test_a_known_key_that_may_not_be_used_is_refused_alike(key: ServedKey) -> No
         ask(f"Bearer {GENERATED.text}", key=key)
 
     assert raised.value.status == 401
+
+
+def test_all_of_a_secret_is_compared() -> None:
+    half = KEY.secret_hmac[:16]
+
+    with pytest.raises(RequestError):
+        ask(f"Bearer {GENERATED.text}", key=replace(KEY, secret_hmac=half + bytes(16)))
+
+
+@pytest.mark.parametrize("key", [KEY, replace(KEY, enabled=False)], ids=["known", "refused"])
+def test_what_a_caller_presents_is_never_logged(key: ServedKey, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), contextlib.suppress(RequestError):
+        ask(f"Bearer {GENERATED.text}", key=key)
+
+    assert GENERATED.secret not in caplog.text
 
 
 def test_another_pepper_proves_nothing() -> None:

@@ -135,6 +135,34 @@ async def test_a_reservation_that_is_being_committed_elsewhere_counts(conninfo: 
     await ledger.stop()
 
 
+async def test_balances_are_locked_in_one_order_whatever_the_order_of_a_dispatch(
+    conninfo: str, books: Books, tenant: Tenant
+) -> None:
+    caps = [
+        await sync_to_async(make_budget)(tenant=tenant, limit_nanos=9_000, name=name) for name in ("a", "b")
+    ]
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage(), begin_patience_s=60.0)
+    await ledger.start()
+    opened = an_attempt()
+    await ledger.begin(dispatch=a_dispatch(), attempt=opened, budgets=tuple(caps))
+    first, last = (row["id"] for row in books.rows("SELECT id FROM budget_balance ORDER BY id"))
+
+    for ask in (
+        ledger.begin(dispatch=a_dispatch(), attempt=an_attempt(), budgets=tuple(reversed(caps))),
+        ledger.settle(settlement=a_settlement(opened, cost_nanos=1)),
+    ):
+        async with await psycopg.AsyncConnection.connect(conninfo) as other:
+            await other.execute("SELECT FROM budget_balance WHERE id = %s FOR NO KEY UPDATE", (last,))
+            waiting = asyncio.create_task(ask)
+            await _somebody_waits(books)
+            free = await other.execute(
+                "SELECT FROM budget_balance WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED", (first,)
+            )
+            assert free.rowcount == 0
+        await waiting
+    await ledger.stop()
+
+
 async def test_cost_above_the_reservation_goes_to_the_overage_account(
     ledger: PostgresLedger, books: Books, tenant: Tenant
 ) -> None:
@@ -451,3 +479,14 @@ async def _break_connections(books: Books) -> None:
     books.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'signalbox-%%'"
     )
+
+
+async def _somebody_waits(books: Books) -> None:
+    """Until a lane waits for somebody else's lock."""
+    for _ in range(1_500):
+        if books.rows(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'signalbox-%%'"
+        ):
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("Nobody waits.")

@@ -3,10 +3,11 @@ import sys
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from dispatch_app.rollups.drain import drain_deltas, measure_lag, recompute_dirty
 from dispatch_app.rollups.reconcile import CHECKS
@@ -180,6 +181,23 @@ def test_drains_that_are_killed_lose_and_repeat_nothing() -> None:
     assert_grains_agree()
 
 
+def test_a_recompute_that_fails_is_left_to_the_next_drain() -> None:
+    add_delta(cost_nanos=7)
+
+    with psycopg.connect(**_connection_parameters()) as other, connection.cursor() as cursor:
+        other.execute("LOCK TABLE rollup_day IN SHARE MODE")
+        cursor.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(OperationalError):
+            drain_deltas()
+        cursor.execute("RESET lock_timeout")
+        other.rollback()
+    assert [total(table) for table in GRAINS] == [7, 0, 0]
+
+    recompute_dirty()
+
+    assert [total(table) for table in GRAINS] == [7, 7, 7]
+
+
 def test_a_change_that_commits_during_a_recompute_is_recomputed_again() -> None:
     add_delta(cost_nanos=1)
     drain_deltas()
@@ -234,10 +252,8 @@ def test_the_watermark_stands_still_while_another_drain_holds_deltas() -> None:
     drain_deltas()
     add_delta()
     until = measure_lag().figures_until
-    names = {"dbname", "user", "password", "host", "port"}
-    parameters = {key: value for key, value in connection.get_connection_params().items() if key in names}
 
-    with psycopg.connect(**parameters) as other:
+    with psycopg.connect(**_connection_parameters()) as other:
         other.execute("SELECT FROM rollup_delta FOR UPDATE")
         assert drain_deltas() == 0
         assert measure_lag().figures_until == until
@@ -245,3 +261,8 @@ def test_the_watermark_stands_still_while_another_drain_holds_deltas() -> None:
 
     assert drain_deltas() == 1
     assert measure_lag().figures_until > until
+
+
+def _connection_parameters() -> dict[str, Any]:
+    names = {"dbname", "user", "password", "host", "port"}
+    return {key: value for key, value in connection.get_connection_params().items() if key in names}
