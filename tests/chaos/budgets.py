@@ -23,6 +23,9 @@ from tests.factories import IssuedKey, make_budget, make_key, make_tenant
 
 SETTLING_S = 5.0
 MOST_FILLING = 10_000
+OUTPUT_TOKENS = 200
+ENDLESS = "word " * OUTPUT_TOKENS
+"""Answers use all the output that they may, so that what is billed comes close to what was reserved, and a limit is met closely."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ class _Trial:
             policy = f"chaos-{STRATEGIES[(number + turn) % len(STRATEGIES)]}"
             nonce = f"{self.name}/{number}/{turn}/{user}/{number % 2}/{policy}"
             for _ in range(3):  # a caller whose process is gone tries elsewhere
-                told = await crowd.call(calls, key.text, chat(policy, nonce, user=user))  # type: ignore[arg-type]
+                told = await crowd.call(calls, key.text, _request(policy, nonce, user=user))  # type: ignore[arg-type]
                 if told.status != 0:
                     break
 
@@ -132,8 +135,11 @@ def run_budgets(
     town.vendor.clear_faults()
     town.vendor.script("503", model="sandbox-small", times=chance.randrange(callers // 4 + 1))
     town.vendor.script(
-        Fault(kind=FaultKind.DELAY, delay_ms=chance.uniform(20, 150)), model="sandbox-small", times=callers
+        Fault(kind=FaultKind.DELAY, delay_ms=chance.uniform(20, 150), content=ENDLESS),
+        model="sandbox-small",
+        times=callers,
     )
+    _let_answers_be_long(town)
     trial = _Trial(
         town=town, chance=chance, name=f"trial-{seed}-{time.time_ns()}", callers=callers, calls=calls
     )
@@ -188,6 +194,7 @@ def _figures(trial: _Trial, told: list[Told], *, kills: int, left_open: int) -> 
 def run_fill(town: Town, *, reservations: int, callers: int, processes: int) -> FillFigures:
     """Fill one budget of so many reservations; then call one by one until refused, and look at what was left."""
     town.vendor.clear_faults()
+    _let_answers_be_long(town)
     reserved_nanos = _usual_reservation(town)
     tenant = make_tenant(f"fill-{time.time_ns()}")
     key = make_key(tenant).text
@@ -208,7 +215,7 @@ async def _fill(crowd: Crowd, key: str, callers: int, budget: Budget, reserved_n
 
         async def caller(number: int) -> None:
             for turn in range(MOST_FILLING):
-                told = await crowd.call(calls, key, chat("chaos-failover", f"fill/{number}/{turn}"))
+                told = await crowd.call(calls, key, _request("chaos-failover", f"fill/{number}/{turn}"))
                 if told.status != 200:
                     return
 
@@ -219,10 +226,19 @@ async def _fill(crowd: Crowd, key: str, callers: int, budget: Budget, reserved_n
                 rows, "SELECT * FROM budget_balance WHERE budget_id = %s", budget.pk
             )
             left = budget.limit_nanos - balance["settled_nanos"] - balance["reserved_nanos"]
-            told = await crowd.call(calls, key, chat("chaos-failover", f"fill/0/last-{turn:04}"))
+            told = await crowd.call(calls, key, _request("chaos-failover", f"fill/0/last-{turn:04}"))
             if told.status != 200:
                 return groundless + (left >= reserved_nanos)
         return groundless
+
+
+def _request(policy: str, nonce: str, *, user: str = "") -> dict[str, object]:
+    return chat(policy, nonce, user=user) | {"max_tokens": OUTPUT_TOKENS}
+
+
+def _let_answers_be_long(town: Town) -> None:
+    for model in ("sandbox-small", "sandbox-mid"):
+        town.vendor.script(Fault(kind=FaultKind.CONTENT, content=ENDLESS), model=model)
 
 
 def _usual_reservation(town: Town) -> int:
@@ -231,7 +247,7 @@ def _usual_reservation(town: Town) -> int:
     key = make_key(tenant).text
     make_budget(tenant)
     (running,) = town.have(max(1, len(town.gateways)))[:1]
-    body = chat(f"chaos-{Strategy.FAILOVER}", "fill/0/usual/ann/0/x")
+    body = _request(f"chaos-{Strategy.FAILOVER}", "fill/0/usual/ann/0/x")
     running.post("/v1/chat/completions", key, json=body).raise_for_status()
     (row,) = rows("SELECT max(reserved_nanos) AS nanos FROM attempt WHERE tenant_id = %s", tenant.pk)
     return int(row["nanos"])

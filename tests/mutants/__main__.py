@@ -121,7 +121,7 @@ def _run_tests(mutant: Mutant, tree: Path) -> Outcome:
     except subprocess.TimeoutExpired:
         return Outcome(mutant=mutant, caught_by="its tests never end", seconds=PATIENCE_S)
     seconds = time.monotonic() - started_at
-    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED tests/", "ERROR tests/"))]
     if run.returncode == TESTS_FAILED and failed:
         return Outcome(mutant=mutant, caught_by=failed[0].partition(" ")[2], seconds=seconds)
     trouble = "" if run.returncode == 0 else (run.stdout + run.stderr)[-600:]
