@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,22 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 BATCH_LIMIT = 256
 RECONNECT_DELAYS_S = (0.0, 0.05, 0.1, 0.2, 0.4)
+LOOKS_PER_PATIENCE = 25
+STALLED_SHARE = 0.3
+"""A batch in flight for so much of the patience is taken for lost, unless batches have been slow of late."""
+STALLED_TIMES_USUAL = 8
+KEEP_ALIVE = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server that vanished from the network is noticed within some ten seconds."""
+END_FORMER_MS = 1_000
+BACKEND_SQL = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+END_BACKEND_SQL = (
+    "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s"
+)
 
 
 class CommitBatch(Protocol[ItemT_contra, AnswerT_co]):
@@ -34,6 +52,16 @@ class LaneUnavailableError(Exception):
     """The item was not accepted, or had no answer within the lane's patience. It may still be committed."""
 
 
+class Keeper(Protocol[ItemT_contra]):
+    """Takes care of items that their callers no longer wait for, while the lane goes on trying."""
+
+    def hold(self, item: ItemT_contra) -> None:
+        """The caller was told that `item` is pending."""
+
+    def release(self, item: ItemT_contra) -> None:
+        """`item` is pending no longer, or never was."""
+
+
 @dataclass(slots=True)
 class _Queued(Generic[Item, Answer]):
     item: Item
@@ -47,7 +75,11 @@ class GroupCommitLane(Generic[Item, Answer]):
     A batch whose commit is in doubt (the connection broke) is sent again with the same ids until it is answered.
 
     A caller waits for at most `patience_s`. With `on_abandoned`, an item whose caller is gone is dropped while it is
-    still queued, and handed to `on_abandoned` with its answer if it was committed; without, it is committed all the same.
+    still queued, and handed to `on_abandoned` with its answer if it was committed; without, it is committed all the same,
+    and in the care of `keeper` until then.
+
+    The lane is stalled while it cannot connect, and while the batch in flight takes so much longer than usual that the
+    database must be gone. With `on_abandoned`, a stalled lane refuses at once, and those who wait as well.
     """
 
     def __init__(
@@ -59,6 +91,7 @@ class GroupCommitLane(Generic[Item, Answer]):
         queue_limit: int,
         patience_s: float,
         on_abandoned: Callable[[Item, Answer], None] | None = None,
+        keeper: Keeper[Item] | None = None,
     ) -> None:
         self._name = name
         self._conninfo = conninfo
@@ -66,10 +99,15 @@ class GroupCommitLane(Generic[Item, Answer]):
         self._queue_limit = queue_limit
         self._patience_s = patience_s
         self._on_abandoned = on_abandoned
+        self._keeper = keeper
         self._queue: deque[_Queued[Item, Answer]] = deque()
         self._in_flight: list[_Queued[Item, Answer]] = []
         self._wake = asyncio.Event()
+        self._sent_at = 0.0
+        self._usual_s = patience_s
         self._connection: psycopg.AsyncConnection | None = None
+        self._backend: tuple[object, ...] | None = None
+        self._former: tuple[object, ...] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
         self._is_stalled = False
@@ -82,16 +120,20 @@ class GroupCommitLane(Generic[Item, Answer]):
         ]
 
     async def stop(self, *, timeout_s: float) -> None:
-        """Commit what is queued, for at most `timeout_s`, then close the connection."""
+        """Commit what is queued, for at most `timeout_s`, then close the connection.
+
+        With `on_abandoned`, what is queued is refused instead, and only the batch in flight is waited for.
+        """
         self._is_stopping = True
         self._wake.set()
+        if self._on_abandoned is not None:
+            self._fail_all(self._queue)
         if self._tasks:
             await asyncio.wait(self._tasks[:1], timeout=timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for queued in (*self._in_flight, *self._queue):
-            self._fail(queued)
+        self._fail_all((*self._in_flight, *self._queue))
         await self._disconnect()
 
     @property
@@ -119,19 +161,41 @@ class GroupCommitLane(Generic[Item, Answer]):
         return queued.answer
 
     async def _watch(self) -> None:
-        """End the patience of those who wait, oldest first; while a batch is overdue, the lane is stalled."""
+        """End the patience of those who wait, oldest first, and of all when the lane stalls."""
         loop = asyncio.get_running_loop()
+        pause_s = self._patience_s / LOOKS_PER_PATIENCE
         while True:
-            await asyncio.sleep(self._patience_s / 5)
-            overdue = loop.time() - self._patience_s
-            self._is_stalled = bool(self._in_flight) and self._in_flight[0].since < overdue
-            for queued in (*self._in_flight, *self._queue):
-                if queued.since < overdue:
-                    self._fail(queued)
+            await self._wake.wait()
+            slept_at = loop.time()
+            await asyncio.sleep(pause_s)
+            now = loop.time()
+            # A loop that is late itself may have the answer at hand, unread.
+            if now - slept_at < 2 * pause_s and self._is_overdue(now):
+                self._stall()
+            self._fail_older(now - self._patience_s)
+
+    def _is_overdue(self, now: float) -> bool:
+        stalled_after_s = max(self._patience_s * STALLED_SHARE, STALLED_TIMES_USUAL * self._usual_s)
+        return bool(self._in_flight) and now - self._sent_at > min(stalled_after_s, self._patience_s)
+
+    def _stall(self) -> None:
+        self._is_stalled = True
+        if self._on_abandoned is not None:
+            self._fail_all((*self._in_flight, *self._queue))
+
+    def _fail_older(self, than: float) -> None:
+        for waiting in (self._in_flight, self._queue):
+            self._fail_all(itertools.takewhile(lambda queued: queued.since < than, waiting))
+
+    def _fail_all(self, waiting: Iterable[_Queued[Item, Answer]]) -> None:
+        for queued in waiting:
+            self._fail(queued)
 
     def _fail(self, queued: _Queued[Item, Answer]) -> None:
         if not queued.answer.done():
             queued.answer.set_exception(LaneUnavailableError())
+            if self._keeper is not None:
+                self._keeper.hold(queued.item)
 
     def _next_batch(self) -> list[_Queued[Item, Answer]]:
         batch: list[_Queued[Item, Answer]] = []
@@ -157,11 +221,15 @@ class GroupCommitLane(Generic[Item, Answer]):
     async def _commit_until_answered(self, batch: list[_Queued[Item, Answer]]) -> None:
         failures = 0
         in_doubt = False
+        loop = asyncio.get_running_loop()
+        self._sent_at = loop.time()
         while batch:
             try:
                 connection = await self._connected()
                 answers = await self._commit(connection, [queued.item for queued in batch], in_doubt=in_doubt)
             except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+                if self._connection is None:
+                    self._stall()
                 in_doubt = in_doubt or self._connection is not None
                 await self._disconnect()
                 logger.warning("Ledger %s lost its database (%s); trying again", self._name, _code_of(error))
@@ -171,37 +239,72 @@ class GroupCommitLane(Generic[Item, Answer]):
                 await self._bisect(batch, error)
                 return
             else:
+                self._learn(loop.time() - self._sent_at)
                 for queued, answer in zip(batch, answers, strict=True):
-                    if not queued.answer.done():
-                        queued.answer.set_result(answer)
-                    elif self._on_abandoned is not None:
-                        self._on_abandoned(queued.item, answer)
+                    self._answer(queued, answer)
                 return
+
+    def _learn(self, took_s: float) -> None:
+        """A moving average of what batches take. What took very long counts as slow, and not as for ever."""
+        most_s = self._patience_s / STALLED_TIMES_USUAL
+        is_first = self._usual_s >= self._patience_s
+        self._usual_s = min(took_s, most_s) if is_first else (7 * self._usual_s + min(took_s, most_s)) / 8
+
+    def _answer(self, queued: _Queued[Item, Answer], answer: Answer) -> None:
+        if not queued.answer.done():
+            queued.answer.set_result(answer)
+            return
+        if self._on_abandoned is not None:
+            self._on_abandoned(queued.item, answer)
+        if self._keeper is not None:
+            self._keeper.release(queued.item)
 
     async def _bisect(self, batch: list[_Queued[Item, Answer]], error: psycopg.Error) -> None:
         """Find the item that the database refuses; its neighbours go through."""
         if len(batch) == 1:
-            logger.error("Ledger %s refused an item (%s)", self._name, _code_of(error))
-            if not batch[0].answer.done():
-                batch[0].answer.set_exception(error)
+            self._refuse(batch[0], error)
             return
         middle = len(batch) // 2
         await self._commit_until_answered(batch[:middle])
         await self._commit_until_answered(batch[middle:])
 
+    def _refuse(self, queued: _Queued[Item, Answer], error: psycopg.Error) -> None:
+        logger.error("Ledger %s refused an item (%s)", self._name, _code_of(error))
+        if not queued.answer.done():
+            queued.answer.set_exception(error)
+        elif self._keeper is not None:
+            self._keeper.release(queued.item)
+
     async def _connected(self) -> psycopg.AsyncConnection:
         if self._connection is None:
-            self._connection = await psycopg.AsyncConnection.connect(
-                self._conninfo,
+            connection = await psycopg.AsyncConnection.connect(
+                make_conninfo(self._conninfo, **KEEP_ALIVE),
                 autocommit=True,
                 prepare_threshold=0,
                 application_name=f"signalbox-{self._name}",
             )
+            try:
+                await self._end_former(connection)
+                cursor = await connection.execute(BACKEND_SQL)
+                self._backend = await cursor.fetchone()
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    async def _end_former(self, connection: psycopg.AsyncConnection) -> None:
+        """See that the backend of the connection that broke is gone: what it ran is then committed, or never will be."""
+        if self._former is not None:
+            cursor = await connection.execute(END_BACKEND_SQL, (END_FORMER_MS, *self._former))
+            if (False,) in await cursor.fetchall():
+                raise psycopg.OperationalError
+            self._former = None
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
+            self._former = self._backend
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
 

@@ -31,6 +31,8 @@ BEGIN_QUEUE_LIMIT = 2_048
 SETTLE_QUEUE_LIMIT = 65_536
 BEGIN_PATIENCE_S = 0.25
 SETTLE_PATIENCE_S = 2.0
+BEGIN_DRAIN_S = 0.5
+SETTLE_DRAIN_S = 3.0
 KILLED = BeginVerdict(verdict=Verdict.KILLED)
 ADMITTED = BeginVerdict(verdict=Verdict.ADMITTED)
 
@@ -107,9 +109,9 @@ class PostgresLedger:
         await self._settles.start()
 
     async def stop(self) -> None:
-        """Settle what is queued and close the connections."""
-        await self._begins.stop(timeout_s=0.5)
-        await self._settles.stop(timeout_s=3.0)
+        """Admit nothing any more, settle what is queued and close the connections."""
+        await self._begins.stop(timeout_s=BEGIN_DRAIN_S)
+        await self._settles.stop(timeout_s=SETTLE_DRAIN_S)
 
     @property
     def queue_depths(self) -> dict[str, int]:

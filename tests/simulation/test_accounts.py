@@ -75,8 +75,8 @@ class Replay:
         columns: dict[str, Any] = {"id": switch.id, "scope": switch.scope, **_subject(switch)}
         names = ", ".join(columns)
         self._execute(
-            f"INSERT INTO policies_app_killswitch ({names}, reason, author_name, created_at, lifted_by_name) "
-            f"VALUES ({', '.join(['%s'] * len(columns))}, 'test', 'test', now(), '')",
+            f"INSERT INTO policies_app_killswitch ({names}, reason, author_name, created_at, lifted_by_name, hard) "
+            f"VALUES ({', '.join(['%s'] * len(columns))}, 'test', 'test', now(), '', false)",
             tuple(columns.values()),
         )
 
