@@ -66,7 +66,10 @@ async def open_services() -> AsyncIterator[Services]:
 
     break_glass = BreakGlass(state_dir=settings.STATE_DIR)
     ledger = PostgresLedger(
-        conninfo=conninfo, budget_usage=budget_usage, is_stopped=lambda: break_glass.is_broken
+        conninfo=conninfo,
+        budget_usage=budget_usage,
+        is_stopped=lambda: break_glass.is_broken,
+        spool=settings.STATE_DIR / "spool",
     )
     breakers = Breakers(
         clock=clock,
