@@ -20,9 +20,10 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import CheckboxesField, UsdField, show_usd
+from policies_app.admin.stopping import Stoppable
 from policies_app.models import Credential, Model, Price, Provider
 from policies_app.models.choices import choices_of
-from policies_app.routing.codes import Capability
+from policies_app.routing.codes import Capability, KillScope
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.prices import set_price
 from policies_app.validation import model_errors
@@ -76,7 +77,10 @@ class CredentialInline(TabularInline):
 
 
 @admin.register(Provider)
-class ProviderAdmin(NeverDeleted, AuditedAdmin):
+class ProviderAdmin(Stoppable, NeverDeleted, AuditedAdmin):
+    kill_scope = KillScope.PROVIDER
+    actions_detail = ("stop",)
+    actions_row = ("stop",)
     list_display = ("name", "wire_format", "base_url", "model_count", "enabled")
     list_filter = ("enabled", ("wire_format", ChoicesDropdownFilter))
     list_filter_submit = True
@@ -169,7 +173,8 @@ class PriceInline(TabularInline):
 
 
 @admin.register(Model)
-class FleetModelAdmin(NeverDeleted, AuditedAdmin):
+class FleetModelAdmin(Stoppable, NeverDeleted, AuditedAdmin):
+    kill_scope = KillScope.MODEL
     form = FleetModelForm
     list_display = (
         "name",
@@ -195,7 +200,8 @@ class FleetModelAdmin(NeverDeleted, AuditedAdmin):
         ),
         ("Cold start", {"fields": ("cold_after_s", "cold_penalty_ms", "keep_warm")}),
     )
-    actions_detail = ("add_price",)
+    actions_detail = ("add_price", "stop")
+    actions_row = ("stop",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         fleet: QuerySet[Model] = super().get_queryset(request)

@@ -28,8 +28,10 @@ from policies_app.admin.fields import show_usd
 from policies_app.admin.ordering import OrderedForm, OrderedFormSet
 from policies_app.admin.pages import posted, render_page, row_or_404
 from policies_app.admin.receipts import receipt_in_words
+from policies_app.admin.stopping import Stoppable
 from policies_app.admin.wording import conditions_of, draft_state, route_of
 from policies_app.models import Policy, PolicyVersion, Rule
+from policies_app.routing.codes import KillScope
 from policies_app.routing.document import load
 from policies_app.services.document_diff import diff_documents
 from policies_app.services.drafts import policies_with_drafts, rules_with_parts
@@ -129,7 +131,8 @@ class RuleInline(TabularInline):
 
 
 @admin.register(Policy)
-class PolicyAdmin(NeverDeleted, AuditedAdmin):
+class PolicyAdmin(Stoppable, NeverDeleted, AuditedAdmin):
+    kill_scope = KillScope.POLICY
     form = PolicyForm
     list_display = ("name", "description", "tenant", "live", "state", "enabled")
     list_filter = ("enabled", ("tenant", RelatedDropdownFilter))
@@ -142,10 +145,12 @@ class PolicyAdmin(NeverDeleted, AuditedAdmin):
     change_form_outer_before_template = "admin/policies_app/policy/review.html"
     change_form_outer_after_template = "admin/policies_app/policy/limits.html"
     actions_list = ("import_yaml",)
+    actions_row = ("stop",)
     actions_detail = (
         "publish",
         "roll_back",
         "add_rule",
+        "stop",
         {"title": "More", "icon": "more_vert", "items": ["history_of_versions", "export_yaml"]},
     )
 

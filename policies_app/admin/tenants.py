@@ -11,12 +11,17 @@ from unfold.decorators import action
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.pages import render_page, row_or_404
+from policies_app.admin.stopping import Stoppable
 from policies_app.models import ApiKey, Tenant
+from policies_app.routing.codes import KillScope
 from policies_app.services.api_keys import IssuedApiKey, create_api_key, rotate_api_key
 
 
 @admin.register(Tenant)
-class TenantAdmin(NeverDeleted, AuditedAdmin):
+class TenantAdmin(Stoppable, NeverDeleted, AuditedAdmin):
+    kill_scope = KillScope.TENANT
+    actions_detail = ("stop",)
+    actions_row = ("stop",)
     list_display = ("name", "display_name", "time_zone", "enabled", "created_at")
     list_filter = ("enabled",)
     search_fields = ("name", "display_name")
@@ -39,7 +44,8 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(NeverDeleted, AuditedAdmin):
+class ApiKeyAdmin(Stoppable, NeverDeleted, AuditedAdmin):
+    kill_scope = KillScope.API_KEY
     """The key itself is shown once, on the page that answers its creation or rotation."""
 
     form = ApiKeyForm
@@ -60,7 +66,8 @@ class ApiKeyAdmin(NeverDeleted, AuditedAdmin):
         (None, {"fields": ("tenant", "label", "expires_at")}),
         ("What it may do", {"fields": ("policies", "may_call_models", "may_explain_drafts")}),
     )
-    actions_detail = ("rotate",)
+    actions_detail = ("rotate", "stop")
+    actions_row = ("stop",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return ("tenant", *self.readonly_fields) if obj else self.readonly_fields

@@ -1,17 +1,27 @@
 """An emergency, from the stop to its end."""
 
+from uuid import uuid4
+
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
+from dispatch_app.models import ServingProcess
 from policies_app.models import KillSwitch
-from tests.factories import make_fleet
-from tests.personas import make_ops
+from tests.factories import make_fleet, make_published_policy
+from tests.personas import make_admin, make_ops
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_ops_throw_a_switch_and_lift_it(sign_in, open_page):
-    make_fleet()
+def test_a_switch_is_previewed_confirmed_followed_and_lifted_by_somebody_else(sign_in, open_page):
+    fleet = make_fleet()
+    make_published_policy("auto", models=[fleet.small, fleet.mid])
+    ServingProcess.objects.all().delete()
+    now = timezone.now()
+    web = ServingProcess.objects.create(
+        id=uuid4(), hostname="web", pid=1, started_at=now, epoch=-1, acknowledged_at=now, seen_at=now
+    )
     sign_in(make_ops())
     page = open_page("/admin/policies_app/killswitch/add/")
     expect(page.get_by_label("Model")).to_be_hidden()
@@ -20,16 +30,45 @@ def test_ops_throw_a_switch_and_lift_it(sign_in, open_page):
     page.locator(".field-model .select2-selection, #id_model + .select2").first.click()
     page.get_by_role("option", name="small").click()
     page.get_by_label("Reason").fill("the vendor answers nonsense")
+    page.get_by_label("Lifted by a second person").check()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_text("auto / default loses small; mid would answer.")).to_be_visible()
+    assert not KillSwitch.objects.exists()
+    page.get_by_role("button", name="Stop it").click()
+
+    expect(page.get_by_text("Stopped: Model: small.")).to_be_visible()
+    expect(page.get_by_text("0 of 1 processes")).to_be_visible()
+    switch = KillSwitch.objects.get()
+    assert switch.is_active
+    ServingProcess.objects.filter(pk=web.pk).update(epoch=2**40, seen_at=timezone.now())
+    expect(page.get_by_text("1 of 1 processes")).to_be_visible()
+
+    page.goto(f"/admin/policies_app/killswitch/{switch.pk}/lift/")
+    expect(page.get_by_text("somebody else has to lift it")).to_be_visible()
+    expect(page.get_by_role("button", name="Lift the switch")).to_have_count(0)
+
+    sign_in(make_admin())
+    other = open_page(f"/admin/policies_app/killswitch/{switch.pk}/change/")
+    other.locator("a[href$='/lift/']").click()
+    other.get_by_role("button", name="Lift the switch").click()
+    expect(other.get_by_text("Lifted: Model: small.")).to_be_visible()
+    assert not KillSwitch.objects.get().is_active
+
+
+def test_a_model_s_page_leads_to_the_form_with_what_would_be_stopped(sign_in, open_page):
+    fleet = make_fleet()
+    make_published_policy("lone", models=[fleet.small])
+    sign_in(make_ops())
+    page = open_page(f"/admin/policies_app/model/{fleet.small.pk}/change/")
+
+    page.locator("a[href$='/stop/']").click()
+    expect(page.get_by_text("left with none")).to_be_visible()
+    page.get_by_label("Reason").fill("the vendor answers nonsense")
     page.get_by_role("button", name="Save", exact=True).click()
 
     expect(page.get_by_text("Stopped: Model: small.")).to_be_visible()
     assert KillSwitch.objects.get().is_active
-    page.get_by_role("link", name="small", exact=True).click()
-    page.locator("a[href$='/lift/']").click()
-    page.get_by_role("button", name="Lift the switch").click()
-
-    expect(page.get_by_text("Lifted: Model: small.")).to_be_visible()
-    assert not KillSwitch.objects.get().is_active
 
 
 def test_the_form_says_which_field_the_scope_needs(sign_in, open_page):

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -6,12 +7,23 @@ from django.utils import timezone
 from dispatch_app.models import ServingProcess
 from policies_app.models import KillSwitch
 from policies_app.routing.codes import KillScope
-from policies_app.services.kill_switches import Acknowledgements, throw_kill_switch
+from policies_app.services.kill_switches import Acknowledgements, current_epoch, throw_kill_switch
+from tests.factories import make_key, make_published_policy, make_tenant
+
+ADD = "/admin/policies_app/killswitch/add/"
 
 
 def throw(client, **fields):
-    form = {"reason": "on fire", "expires_at_0": "", "expires_at_1": ""} | fields
-    return client.post("/admin/policies_app/killswitch/add/", form, follow=True)
+    """The form is filled in and, if nothing is wrong with it, what it stops is confirmed."""
+    asked = ask(client, **fields)
+    if "previewed" not in asked.context:
+        return asked
+    form = dict(asked.context["answers"]) | {"previewed": asked.context["previewed"]}
+    return client.post(ADD, form, follow=True)
+
+
+def ask(client, **fields):
+    return client.post(ADD, {"reason": "on fire", "expires_at_0": "", "expires_at_1": ""} | fields)
 
 
 def test_a_thrown_switch_is_active_and_its_receipt_is_shown(ops, fleet):
@@ -21,7 +33,85 @@ def test_a_thrown_switch_is_active_and_its_receipt_is_shown(ops, fleet):
     switch = KillSwitch.objects.get()
     assert switch.is_active
     assert switch.author_name.startswith("ops-")
-    assert "Stopped: Model: small. No process serves requests at the moment." in answer.content.decode()
+    assert "Stopped: Model: small." in answer.content.decode()
+    assert "No process serves requests at the moment." in answer.content.decode()
+
+
+def test_what_would_be_stopped_is_asked_first(ops, fleet):
+    make_published_policy("auto", models=[fleet.small, fleet.mid])
+    make_published_policy("lone", models=[fleet.small])
+
+    asked = ask(ops, scope="model", model=fleet.small.pk, hard="on").content.decode()
+
+    assert not KillSwitch.objects.exists()
+    assert "There was no traffic in the last hour." in asked
+    assert "<b>auto / default</b> loses small; mid would answer." in asked
+    assert "<b>lone / default</b> loses small." in asked
+    assert "What is on its way is cut" in asked
+
+
+def test_an_address_that_names_the_subject_tells_at_once_and_the_form_is_not_asked_about_again(ops, fleet):
+    form = ops.get(ADD, {"scope": "model", "model": fleet.small.pk})
+    assert "What this stops" in form.content.decode()
+    answers = {
+        "scope": "model",
+        "model": fleet.small.pk,
+        "reason": "fire",
+        "expires_at_0": "",
+        "expires_at_1": "",
+    }
+
+    other = ops.post(ADD, answers | {"model": fleet.mid.pk, "previewed": form.context["previewed"]})
+    assert "Stop it" in other.content.decode()
+    assert not KillSwitch.objects.exists()
+
+    ops.post(ADD, answers | {"previewed": form.context["previewed"]})
+    assert KillSwitch.objects.get().model == fleet.small
+
+
+@pytest.mark.parametrize(
+    ("page", "scope", "subject"),
+    [
+        ("model", "model", lambda fleet: fleet.small),
+        ("provider", "provider", lambda fleet: fleet.provider),
+        ("policy", "policy", lambda fleet: make_published_policy("auto", models=[fleet.small])),
+        ("tenant", "tenant", lambda _fleet: make_tenant()),
+        ("apikey", "api_key", lambda _fleet: make_key().row),
+    ],
+)
+def test_what_can_be_stopped_is_one_click_away_from_the_form_that_stops_it(ops, fleet, page, scope, subject):
+    row = subject(fleet)
+
+    form = ops.get(f"/admin/policies_app/{page}/{row.pk}/stop/", follow=True)
+
+    assert form.context["adminform"].form.initial | {} == {"scope": scope, scope: str(row.pk)}
+    assert "What this stops" in form.content.decode()
+
+
+def test_whoever_threw_a_switch_that_takes_two_is_not_offered_to_lift_it(admin, ops):
+    throw(admin, scope="everything", lift_needs_second_person="on")
+    address = f"/admin/policies_app/killswitch/{KillSwitch.objects.get().pk}/lift/"
+
+    assert "somebody else has to lift it" in admin.get(address).content.decode()
+    assert "somebody else has to lift it" in admin.post(address, follow=True).content.decode()
+    assert KillSwitch.objects.get().is_active
+
+    ops.post(address)
+    assert not KillSwitch.objects.get().is_active
+
+
+def test_the_receipt_follows_the_processes(ops):
+    switch = throw_kill_switch(scope=KillScope.EVERYTHING, reason="fire", author_name="test")
+    ServingProcess.objects.all().delete()
+    now, epoch = timezone.now(), current_epoch()
+    process = ServingProcess.objects.create(
+        id=uuid4(), hostname="web", pid=1, started_at=now, epoch=epoch - 1, acknowledged_at=now, seen_at=now
+    )
+    address = f"/admin/policies_app/killswitch/{switch.pk}/receipt/?epoch={epoch}"
+
+    assert "0 of 1 processes" in ops.get(address).content.decode()
+    ServingProcess.objects.filter(pk=process.pk).update(epoch=epoch)
+    assert "1 of 1 processes" in ops.get(address).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -112,3 +202,14 @@ def test_whoever_threw_a_switch_for_two_is_told_that_somebody_else_has_to_lift_i
     assert KillSwitch.objects.get().is_active
     admin.post(address, {"reason": ""}, follow=True)
     assert not KillSwitch.objects.get().is_active
+
+
+def test_the_page_of_a_switch_says_what_it_stops(ops, fleet):
+    switch = throw_kill_switch(
+        scope=KillScope.MODEL, model=fleet.frontier, reason="fire", author_name="test", hard=True
+    )
+
+    page = ops.get(f"/admin/policies_app/killswitch/{switch.pk}/change/")
+
+    shown = [field for line in page.context["adminform"] for row in line for field in row]
+    assert "frontier" in [field.contents() for field in shown]
