@@ -78,8 +78,7 @@ def killed_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> 
 
 def cut_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> KilledTargets:
     """Return what hard switches stop at `now`, answers in flight included."""
-    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]
-    hard = [switch for switch in active if switch.hard]
+    hard = [switch for switch in _active(switches, now) if switch.hard]
     return _targets_of(hard) if hard else NOTHING_KILLED
 
 
@@ -148,13 +147,17 @@ _killed: _KilledMemo | None = None
 
 
 def _killed_at(switches: tuple[ServedKillSwitch, ...], now: datetime) -> _KilledMemo:
-    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]
+    active = _active(switches, now)
     return _KilledMemo(
         switches=switches,
         since=now,
         until=min((switch.expires_at for switch in active if switch.expires_at), default=FOREVER),
         targets=_targets_of(active),
     )
+
+
+def _active(switches: tuple[ServedKillSwitch, ...], now: datetime) -> list[ServedKillSwitch]:
+    return [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]
 
 
 def _targets_of(switches: list[ServedKillSwitch]) -> KilledTargets:

@@ -33,7 +33,7 @@ def wrong_books(book: Book) -> list[str]:
 
 def lateness_s(evidence: Evidence) -> float:
     """How long after the deadline the client had its answer, or the log says so; below zero for one that was in time."""
-    took_s = max(evidence.heard.elapsed_s, (evidence.dispatch["total_ms"] or 0) / 1000)
+    took_s = max(evidence.heard.elapsed_s, (evidence.dispatch.get("total_ms") or 0) / 1000)
     return took_s - evidence.cell.row.deadline_ms / 1000
 
 

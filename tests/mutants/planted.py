@@ -628,8 +628,8 @@ _DECISION = (
     Mutant(
         name="the last rule that matches is taken",
         path=f"{_ROUTING}/choose.py",
-        search="    for place in document.index.matches(facts, situation, now):\n        rule = ",
-        replace="    for place in reversed([*document.index.matches(facts, situation, now)]):\n        rule = ",
+        search="    for place in document.index.matches(facts, situation, now):\n        rule =",
+        replace="    for place in reversed([*document.index.matches(facts, situation, now)]):\n        rule =",
         tests=ROUTING,
     ),
     Mutant(
@@ -740,11 +740,8 @@ _DECISION = (
     Mutant(
         name="an expired kill switch still stops",
         path="dispatch_app/snapshot/situation.py",
-        search=(
-            "    active = [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]\n"
-            "    return _KilledMemo("
-        ),
-        replace="    active = list(switches)\n    return _KilledMemo(",
+        search="    return [switch for switch in switches if switch.expires_at is None or switch.expires_at > now]\n",
+        replace="    return list(switches)\n",
         tests=SITUATION,
     ),
 )
