@@ -114,6 +114,8 @@ def describe_blast_radius(radius: BlastRadius) -> Iterator[str]:
         f" ({radius.dispatch_share_pct} %), {radius.cost_share_pct} % of the cost."
     )
     yield from map(_describe_loss, radius.rules)
+    if not radius.rules:
+        yield "No published rule loses a target."
 
 
 def await_receipt(wait_s: float) -> str:

@@ -69,6 +69,16 @@ def test_what_would_be_stopped_is_told_first() -> None:
     assert told[-1] == "No process serves requests at the moment."
 
 
+def test_a_rule_that_is_misspelt_shows_in_what_is_told() -> None:
+    fleet = make_fleet()
+    make_published_policy("auto", models=[fleet.small])
+
+    assert "No published rule loses a target." in run("kill", "rule", "auto/defualt", "--reason", "drill")
+    assert "Rule auto/default loses small: LEFT WITH NONE." in run(
+        "kill", "rule", "auto/default", "--reason", "drill"
+    )
+
+
 def test_options_say_how_hard_how_long_and_who_lifts() -> None:
     issued = make_key()
 
