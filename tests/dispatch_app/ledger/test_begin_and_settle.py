@@ -468,6 +468,19 @@ def test_a_sweep_by_a_clock_that_ran_ahead_hides_nothing_from_the_next(
     assert books.balance(cap) == (1_000, 0, 0)
 
 
+def test_a_sweep_passes_over_nothing_that_is_still_in_time(
+    conninfo: str, books: Books, tenant: Tenant
+) -> None:
+    cap = make_budget(tenant=tenant, limit_nanos=5_000)
+    now = datetime.now(UTC)
+    long_running = an_attempt(created_at=now - timedelta(minutes=20), expires_at=now + timedelta(minutes=10))
+    asyncio.run(_begin_alone(conninfo, long_running, cap))
+
+    assert expire_attempts(now=now) == 0
+    assert expire_attempts(now=now + timedelta(minutes=11)) == 1
+    assert books.balance(cap) == (1_000, 0, 0)
+
+
 async def _begin_alone(conninfo: str, attempt: object, cap: object) -> None:
     ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage())
     await ledger.start()
