@@ -2,7 +2,7 @@
 
 One web worker of the real server, PostgreSQL with fsync on, a real API key, a policy of 20 rules, hard budgets at tenant and
 end user, a zero-delay local upstream. Latency is compared with calling that upstream directly, in the same run. What a
-decision costs by the number of rules is measured first, while nothing else runs.
+decision costs by the number of rules is measured first, while nothing else runs, and then the ledger alone.
 """
 
 import asyncio
@@ -21,9 +21,11 @@ from bench.database import empty_database, logged_dispatches, postgres_pid  # no
 from bench.decisions import measure_decisions  # noqa: E402
 from bench.fixtures import BenchTenant, create_bench_tenant  # noqa: E402
 from bench.gateway import RunningGateway, fast_upstream, gateway  # noqa: E402
+from bench.ledger import measure_ledger  # noqa: E402
 from bench.load import LoadResult, run_load  # noqa: E402
 from bench.processes import cpu_seconds, resident_bytes  # noqa: E402
 from bench.report import Bar, Report  # noqa: E402
+from policies_app.models import Tenant  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent.parent / "var" / "bench"
 REQUESTS_BY_IN_FLIGHT = {1: 1_500, 32: 12_000, 256: 12_000}
@@ -65,6 +67,7 @@ def main() -> int:
     measure_decisions(report)
     with empty_database(), fast_upstream() as upstream_url:
         tenant = create_bench_tenant(upstream_url=upstream_url)
+        measure_ledger(report, Tenant.objects.create(name="ledger"))
         with gateway() as running:
             bench = Bench(running=running, upstream_url=upstream_url, tenant=tenant, postgres=postgres_pid())
             idle_mb = resident_bytes(running.web_pid) / 2**20

@@ -31,7 +31,9 @@ _REFUSED = re.compile(
     r"api_.*|.*_api_key|.*_url|base_url|url|proxy|proxies|organization|custom_llm_provider|model_list|models|route"
     r"|provider|transforms|plugins|fallbacks|(extra_|default_)?(headers|query|body)|.*(cost|price|pricing).*"
     r"|best_of|use_beam_search|prediction|web_search_options|audio|background|previous_response_id|num_retries|mock_.*"
+    r"|max_output_tokens|max_new_tokens|max_tokens_to_sample|max_length|num_predict|chat_template|mm_processor_kwargs"
 )
+_DATA_OF_NO_IMAGE = re.compile(r"\s*data:(?!image/)", re.IGNORECASE)
 
 _Text = Annotated[str, Meta(max_length=255)]
 _OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -259,11 +261,17 @@ def _measure(messages: list[_Message]) -> tuple[int, int, int]:
         if isinstance(content, str):
             text_bytes += len(content) if content.isascii() else len(content.encode())
         for part in content if isinstance(content, list) else ():
-            if part.image_url is not None:
-                images += 1
-                image_bytes += len(part.image_url.url)
+            images += part.type == "image_url" or part.image_url is not None
+            image_bytes += 0 if part.image_url is None else _image_bytes(part.image_url)
             text_bytes += len((part.text or part.refusal or "").encode())
     return images, image_bytes, text_bytes
+
+
+def _image_bytes(image: _ImageUrl) -> int:
+    """The bytes of an image's address, which are no tokens; those of a document or a video would be."""
+    if _DATA_OF_NO_IMAGE.match(image.url):
+        raise RequestError(param="messages", detail="messages: The data of an image_url has to be an image.")
+    return len(image.url)
 
 
 def _estimate(chat: _ChatFields, *, text_bytes: int, images: int) -> int:

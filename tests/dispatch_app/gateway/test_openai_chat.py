@@ -76,6 +76,11 @@ def test_a_prompt_carries_what_the_vendor_may_see_and_nothing_else() -> None:
         "prediction",
         "web_search_options",
         "mock_response",
+        "max_output_tokens",
+        "max_new_tokens",
+        "num_predict",
+        "chat_template",
+        "mm_processor_kwargs",
     ],
 )
 def test_nobody_says_where_a_request_goes_or_what_it_costs(name: str) -> None:
