@@ -1,5 +1,6 @@
 """An emergency, from the stop to its end."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -17,10 +18,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_switch_is_previewed_confirmed_followed_and_lifted_by_somebody_else(sign_in, open_page):
     fleet = make_fleet()
     make_published_policy("auto", models=[fleet.small, fleet.mid])
-    ServingProcess.objects.all().delete()
+    # Processes of other tests may serve as well; this one does not follow before it is told to.
     now = timezone.now()
     web = ServingProcess.objects.create(
-        id=uuid4(), hostname="web", pid=1, started_at=now, epoch=-1, acknowledged_at=now, seen_at=now
+        id=uuid4(),
+        hostname="web",
+        pid=1,
+        started_at=now,
+        epoch=-1,
+        acknowledged_at=now,
+        seen_at=now + timedelta(hours=1),
     )
     sign_in(make_ops())
     page = open_page("/admin/policies_app/killswitch/add/")
@@ -38,11 +45,11 @@ def test_a_switch_is_previewed_confirmed_followed_and_lifted_by_somebody_else(si
     page.get_by_role("button", name="Stop it").click()
 
     expect(page.get_by_text("Stopped: Model: small.")).to_be_visible()
-    expect(page.get_by_text("0 of 1 processes")).to_be_visible()
+    expect(page.get_by_text("on its way", exact=True)).to_be_visible()
     switch = KillSwitch.objects.get()
     assert switch.is_active
-    ServingProcess.objects.filter(pk=web.pk).update(epoch=2**40, seen_at=timezone.now())
-    expect(page.get_by_text("1 of 1 processes")).to_be_visible()
+    ServingProcess.objects.filter(pk=web.pk).update(epoch=2**40)
+    expect(page.get_by_text("everywhere", exact=True)).to_be_visible()
 
     page.goto(f"/admin/policies_app/killswitch/{switch.pk}/lift/")
     expect(page.get_by_text("somebody else has to lift it")).to_be_visible()
