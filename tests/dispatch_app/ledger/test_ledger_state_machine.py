@@ -1,6 +1,7 @@
 """Any order of begin, settle, void, expire, late settlement, limit change, kill, lift and new period, against a model of the ledger in Python."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ from policies_app.models import Budget, KillSwitch, Tenant
 from policies_app.routing.codes import KillScope
 from tests.dispatch_app.ledger.books import Books, a_dispatch, a_settlement, an_attempt, an_outcome, key_of
 
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "60"))
 LIMITS = st.integers(min_value=0, max_value=4_000)
 AMOUNTS = st.integers(min_value=0, max_value=1_500)
 
@@ -188,7 +190,10 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=EXAMPLES,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
     connection.close()
