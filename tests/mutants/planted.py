@@ -20,7 +20,6 @@ CHAOS = ("tests/chaos",)
 DRAIN = ("tests/dispatch_app/rollups/test_drain.py",)
 GATEWAY = ("tests/dispatch_app/gateway",)
 HOLDER = ("tests/dispatch_app/snapshot/test_holder.py",)
-WIRE = ("tests/wire",)
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
@@ -825,7 +824,7 @@ _WIRE = (
         path="dispatch_app/gateway/admission.py",
         search="    return policy.tenant_id is None or policy.tenant_id == key.tenant.id\n",
         replace="    return True\n",
-        tests=WIRE,
+        tests=("tests/wire/test_chat_completions.py", "-k", "another_tenant"),
     ),
     Mutant(
         name="edits are learned by notification only",
@@ -837,9 +836,9 @@ _WIRE = (
     Mutant(
         name="a client that hangs up cancels the call that is in flight",
         path="dispatch_app/gateway/exchange.py",
-        search="        return await asyncio.shield(owner)\n",
-        replace="        return await owner\n",
-        tests=WIRE,
+        search="on_hang_up(exchange.receive, dispatch.hang_up)",
+        replace="on_hang_up(exchange.receive, owner.cancel)",
+        tests=("tests/wire/test_plain_hang_up.py",),
     ),
     Mutant(
         name="a cancelled dispatch leaves its connection open",
