@@ -68,6 +68,7 @@ async def open_services() -> AsyncIterator[Services]:
     ledger = PostgresLedger(
         conninfo=conninfo,
         budget_usage=budget_usage,
+        begin_patience_s=settings.LEDGER_PATIENCE_MS / 1000,
         is_stopped=lambda: break_glass.is_broken,
         spool=settings.STATE_DIR / "spool",
     )

@@ -180,6 +180,9 @@ UNFOLD = {
 # What a scraper has to show at /metrics as its bearer token; without one, there is no such address.
 METRICS_TOKEN = env.str("SIGNALBOX_METRICS_TOKEN", default="")
 
+# How long a request waits for its admission before it is refused with 503. A database that is gone is noticed within a third of it.
+LEDGER_PATIENCE_MS = env.int("LEDGER_PATIENCE_MS", default=250)
+
 # Seconds that dispatches in flight have when a web process is told to stop. With what comes after (settling what is left, last
 # words) it stops within 25 s; the server's own limit, --timeout-graceful-shutdown, lies two seconds behind this.
 SHUTDOWN_S = env.float("SHUTDOWN_S", default=12.0)

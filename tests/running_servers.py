@@ -7,7 +7,7 @@ The rows that a test creates through the ORM are what the processes serve::
         gateway.catch_up()                        # every edit up to here is served from here on
         reply = gateway.client(shop.key).chat.completions.create(model="auto", messages=[…])
 
-`gateway` is one process for the whole session. Tests that kill, stop or need several take `start_gateways`.
+`gateway` is one process for the whole module. Tests that kill, stop or need several take `start_gateways`.
 """
 
 import contextlib
@@ -180,19 +180,20 @@ def vendor(vendor_of_session: SandboxServer) -> SandboxServer:
     return vendor_of_session
 
 
-@pytest.fixture(scope="session")
-def gateway_of_session(django_db_setup: None, django_db_blocker: Any) -> Iterator[RunningGateway]:
+@pytest.fixture(scope="module")
+def gateway_of_module(django_db_setup: None, django_db_blocker: Any) -> Iterator[RunningGateway]:
     with django_db_blocker.unblock():
         (running,) = _start(1)
     yield running
     running.stop()
+    _forget([running])
 
 
 @pytest.fixture
-def gateway(transactional_db: None, gateway_of_session: RunningGateway) -> Iterator[RunningGateway]:
-    """A web process on the test database, shared by the session's tests."""
-    yield gateway_of_session
-    gateway_of_session.close_clients()
+def gateway(transactional_db: None, gateway_of_module: RunningGateway) -> Iterator[RunningGateway]:
+    """A web process on the test database, shared by the module's tests."""
+    yield gateway_of_module
+    gateway_of_module.close_clients()
 
 
 @pytest.fixture
@@ -208,6 +209,7 @@ def start_gateways(transactional_db: None) -> Iterator[Callable[..., Sequence[Ru
     yield start
     for running in started:
         running.stop()
+    _forget(started)
 
 
 @contextlib.contextmanager
@@ -236,8 +238,18 @@ def _spawn(port: int, environment: dict[str, str]) -> RunningGateway:
     return RunningGateway(process=process, port=port)
 
 
+def _forget(stopped: Sequence[RunningGateway]) -> None:
+    """Take processes that may have been killed off the list of those that serve: other tests wait for those on it."""
+    with psycopg.connect(test_conninfo(), autocommit=True) as connection:
+        connection.execute(
+            "DELETE FROM serving_process WHERE pid = ANY (%s)", [[running.process.pid for running in stopped]]
+        )
+
+
 def _environment() -> dict[str, str]:
     return {
+        # A machine under the load of a whole suite is slow, not gone.
+        "LEDGER_PATIENCE_MS": "3000",
         "DATABASE_URL": _database_url(),
         "SECRET_KEY": settings.SECRET_KEY,
         "SIGNALBOX_API_KEY_PEPPER": settings.API_KEY_PEPPER,

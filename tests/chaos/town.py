@@ -42,7 +42,9 @@ class Town:
         self.gateways = [running for running in self.gateways if running.process.poll() is None]
         while len(self.gateways) > count:
             self.gateways.pop().stop()
-        self.gateways += [_spawn(_free_port(), {}) for _ in range(count - len(self.gateways))]
+        self.gateways += [
+            _spawn(_free_port(), {"LEDGER_PATIENCE_MS": "250"}) for _ in range(count - len(self.gateways))
+        ]
         for running in self.gateways:
             _wait_for(
                 lambda running=running: _is_ready(running), patience_s=START_PATIENCE_S * 2, what="a gateway"

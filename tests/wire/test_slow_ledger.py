@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -16,7 +16,10 @@ ASKED = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
 CHAT = "/v1/chat/completions"
 
 
-def test_what_cannot_be_reserved_in_time_is_not_sent(vendor: SandboxServer, gateway: RunningGateway) -> None:
+def test_what_cannot_be_reserved_in_time_is_not_sent(
+    vendor: SandboxServer, start_gateways: Callable[..., Sequence[RunningGateway]]
+) -> None:
+    (gateway,) = start_gateways(LEDGER_PATIENCE_MS="250")
     shop = open_shop(vendor)
     gateway.catch_up()
 
