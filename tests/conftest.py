@@ -18,13 +18,13 @@ def django_db_modify_db_settings() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Emptying]:
     """Tests that commit leave nothing behind, in Django's tables or in the ledger's."""
     with django_db_blocker.unblock():
         emptying = Emptying.remember()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _test_case: emptying.restore())
-        yield
+        yield emptying
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,6 +37,7 @@ from policies_app.services.credentials import set_provider_secret
 from policies_app.services.drafts import draft_document, policies_with_drafts
 from sandbox.fleet import FLEET
 from sandbox.server import SandboxServer, serve_in_thread
+from tests.emptying import Emptying
 from tests.factories import Fleet, make_key, make_model, make_policy, make_price, make_provider, make_tenant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,12 +182,14 @@ def vendor(vendor_of_session: SandboxServer) -> SandboxServer:
 
 
 @pytest.fixture(scope="module")
-def gateway_of_module(django_db_setup: None, django_db_blocker: Any) -> Iterator[RunningGateway]:
+def gateway_of_module(django_db_setup: Emptying, django_db_blocker: Any) -> Iterator[RunningGateway]:
     with django_db_blocker.unblock():
         (running,) = _start(1)
     yield running
     running.stop()
     _forget([running])
+    with django_db_blocker.unblock():
+        django_db_setup.restore()  # Its last words came after the last test's end.
 
 
 @pytest.fixture
