@@ -34,6 +34,7 @@ from dispatch_app.gateway.owners import Owners  # noqa: E402
 from dispatch_app.gateway.services import Limits, Services, SystemClock  # noqa: E402
 from dispatch_app.health.publication import HealthPublication  # noqa: E402
 from dispatch_app.health.tally import TalliedHealth, Tally  # noqa: E402
+from dispatch_app.ledger.key_book import PostgresKeyBook  # noqa: E402
 from dispatch_app.ledger.ledger import PostgresLedger  # noqa: E402
 from dispatch_app.providers.transport import Transport  # noqa: E402
 from dispatch_app.providers.upstream import ProviderUpstream  # noqa: E402
@@ -72,6 +73,11 @@ async def open_services() -> AsyncIterator[Services]:
         is_stopped=lambda: break_glass.is_broken,
         spool=settings.STATE_DIR / "spool",
     )
+    key_book = PostgresKeyBook(
+        conninfo=conninfo,
+        sealing_key=secret_key_from_text(settings.ENCRYPTION_KEY),
+        patience_s=settings.LEDGER_PATIENCE_MS / 1000,
+    )
     breakers = Breakers(
         clock=clock,
         random=random.Random(),  # noqa: S311 - jitter
@@ -104,12 +110,15 @@ async def open_services() -> AsyncIterator[Services]:
         # Stopped first: money before last words.
         stack.push_async_callback(ledger.stop)
         await ledger.start()
+        stack.push_async_callback(key_book.stop)
+        await key_book.start()
         cutting = asyncio.create_task(keep_cutting(owners=owners, snapshots=snapshots, clock=clock))
         stack.callback(cutting.cancel)
         _spare_the_collector()
         yield Services(
             snapshots=snapshots,
             ledger=ledger,
+            key_book=key_book,
             budget_usage=budget_usage,
             upstream=ProviderUpstream(transport=transport, find_provider=find_provider, now=clock.now),
             health=FleetHealth(breakers=TalliedHealth(health=breakers, tally=tally), fleet=fleet),

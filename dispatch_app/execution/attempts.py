@@ -14,6 +14,7 @@ from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.cut import Cut
 from dispatch_app.execution.envelope import Envelope
 from dispatch_app.execution.errors import (
+    DEFAULT_RETRY_AFTER_S,
     ClientGoneError,
     DeadlineExceededError,
     DispatchError,
@@ -50,6 +51,8 @@ from policies_app.routing.types import Candidate, Facts
 
 EXPIRY_MARGIN = timedelta(seconds=60)
 """How long after its dispatch's deadline an unsettled attempt counts as lost: answers wait for judges and for rivals."""
+_UNWRITTEN = frozenset({ErrorCode.LEDGER_UNAVAILABLE, ErrorCode.IDEMPOTENCY_KEY_IN_FLIGHT})
+"""Without a ledger there is nothing that could be written down, and a repeat is not a dispatch of its own."""
 
 
 class Delivery(Enum):
@@ -127,7 +130,7 @@ class Attempts:
 
         `is_aside` marks judges and samples, which say nothing of the dispatch itself.
 
-        :raises DispatchError: if the ledger is not to be had.
+        :raises DispatchError: if the ledger is not to be had, or another dispatch has the idempotency key.
         """
         if self._is_over() or not self.envelope.take(candidate.bound_nanos):
             self._release(candidate)
@@ -138,7 +141,10 @@ class Attempts:
         )
         try:
             verdict = await self.ports.ledger.begin(
-                dispatch=self.order.record, attempt=attempt.record, budgets=self.order.budgets
+                dispatch=self.order.record,
+                attempt=attempt.record,
+                budgets=self.order.budgets,
+                key=self.order.key,
             )
         except LedgerUnavailableError as error:
             self._retract(attempt)
@@ -147,6 +153,12 @@ class Attempts:
             ) from error
         if verdict.verdict is not Verdict.ADMITTED:
             self._retract(attempt)
+            if verdict.verdict is Verdict.REPEATED:
+                raise DispatchError(
+                    status=409,
+                    code=ErrorCode.IDEMPOTENCY_KEY_IN_FLIGHT,
+                    retry_after_s=DEFAULT_RETRY_AFTER_S,
+                )
             if not is_aside:
                 self._refuse(candidate, verdict)
             return None
@@ -283,8 +295,7 @@ class Attempts:
             self.error = self._unasked_error()
         error = self.error
         self._is_closed = True
-        if error.code is ErrorCode.LEDGER_UNAVAILABLE and not self.progress.attempts:
-            # Without a ledger there is nothing that could be written down.
+        if error.code in _UNWRITTEN and not self.progress.attempts:
             return error
         await self._postings.end(self._status_of_giving_up(), answer=None, error=error)
         return error

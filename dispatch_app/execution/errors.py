@@ -61,6 +61,10 @@ class ErrorCode(StrEnum):
     CLIENT_DISCONNECTED = "client_disconnected"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL_ERROR = "internal_error"
+    IDEMPOTENCY_KEY_IN_FLIGHT = "idempotency_key_in_flight"
+    IDEMPOTENCY_KEY_USED = "idempotency_key_used"
+    IDEMPOTENCY_KEY_MISMATCH = "idempotency_key_mismatch"
+    OUTCOME_UNKNOWN = "outcome_unknown"
 
 
 STATUS_OF_REFUSAL: dict[RefusalCode, tuple[int, ErrorCode]] = {

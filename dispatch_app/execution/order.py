@@ -9,6 +9,7 @@ from dispatch_app.execution.ports import (
     DispatchRecord,
     Health,
     HedgeBudget,
+    IdempotencyKey,
     IdSource,
     Ledger,
     Upstream,
@@ -34,6 +35,7 @@ class Order:
     deadline_at: float
     policy: str = ""
     seed: int = 0
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

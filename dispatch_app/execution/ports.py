@@ -23,6 +23,18 @@ class BudgetKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """What a caller named its request by, within its tenant, API key and endpoint. Both digests are hexadecimal.
+
+    `key_hmac` stands for the key, which is not kept, and `body_sha256` for what was asked under it.
+    """
+
+    endpoint: str
+    key_hmac: str
+    body_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRecord:
     """What the log says of a dispatch from its start. `reason` is JSON-ready: `words`, `failed`, `dropped`."""
 
@@ -68,6 +80,8 @@ class Verdict(StrEnum):
     ADMITTED = "admitted"
     OVER_BUDGET = "over_budget"
     KILLED = "killed"
+    REPEATED = "repeated"
+    """The dispatch's idempotency key stands for another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +157,17 @@ class Ledger(Protocol):
     """Reserves before a byte leaves and settles once; see `dispatch_app.ledger`."""
 
     async def begin(
-        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+        self,
+        *,
+        dispatch: DispatchRecord,
+        attempt: AttemptRecord,
+        budgets: tuple[BudgetKey, ...],
+        key: IdempotencyKey | None = None,
     ) -> BeginVerdict:
         """Reserve `attempt.reserved_nanos` on every one of `budgets`, all or nothing, and log attempt and dispatch.
 
-        The commit stands when this returns. A refused attempt leaves no row.
+        The commit stands when this returns. A refused attempt leaves no row. Of the dispatches that come with the same
+        `key`, one alone is admitted.
 
         :raises LedgerUnavailableError: if no commit was to be had in time.
         """

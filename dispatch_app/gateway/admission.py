@@ -7,7 +7,7 @@ from uuid import UUID
 
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.execution.order import Order
-from dispatch_app.execution.ports import BudgetKey, DispatchRecord
+from dispatch_app.execution.ports import BudgetKey, DispatchRecord, IdempotencyKey
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.snapshot.situation import Usage, budget_keys, situation_of
@@ -97,7 +97,13 @@ def decide(
 
 
 def order_of(
-    admission: Admission, *, plan: RoutePlan, received_at: float, timeout_ms: int | None, now: datetime
+    admission: Admission,
+    *,
+    plan: RoutePlan,
+    received_at: float,
+    timeout_ms: int | None,
+    now: datetime,
+    key: IdempotencyKey | None = None,
 ) -> Order:
     """What the dispatcher is asked to do. The caller can shorten the rule's deadline, never lengthen it."""
     deadline_ms = plan.deadline_ms if timeout_ms is None else min(plan.deadline_ms, timeout_ms)
@@ -113,6 +119,7 @@ def order_of(
         deadline_at=received_at + deadline_ms / 1000,
         policy=admission.decision.policy,
         seed=admission.decision.seed,
+        key=key,
     )
 
 

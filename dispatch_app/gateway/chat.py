@@ -1,8 +1,10 @@
 """`POST /v1/chat/completions`: OpenAI's Chat Completions, plain and streamed."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
-from dispatch_app.execution.canonical import StreamPart
+from dispatch_app.execution.assembly import assemble
+from dispatch_app.execution.canonical import Reply, StreamPart
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.answers import end_events, send_comment, send_event, send_json, start_events
@@ -10,6 +12,7 @@ from dispatch_app.gateway.exchange import Exchange, carry_out, inputs_of
 from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.openai_chat import StreamRenderer, parse_chat, render_reply
 from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.repeats import keep, once
 from dispatch_app.gateway.streaming import StreamQueue
 from dispatch_app.gateway.trace import dispatch_details
 from policies_app.routing.codes import Strategy
@@ -26,32 +29,49 @@ async def chat_completions(exchange: Exchange) -> None:
     """Answer one request."""
     caller, key, body = await exchange.open()
     prompt = parse_chat(body)
-    dispatch = await exchange.admit(key=key, prompt=prompt, inputs=inputs_of(caller, prompt.metadata))
-    if prompt.request.stream:
-        await _answer_with_stream(exchange, dispatch, prompt, is_verbose=caller.wants_trace)
-    else:
-        await _answer_with_reply(exchange, dispatch, is_verbose=caller.wants_trace)
+    inputs = inputs_of(caller, prompt.metadata)
+    exchange.make_claim(caller, key=key, body=body)
+
+    async def answer() -> None:
+        dispatch = await exchange.admit(key=key, prompt=prompt, inputs=inputs)
+        if prompt.request.stream:
+            await _answer_with_stream(exchange, dispatch, prompt, is_verbose=caller.wants_trace)
+        else:
+            await _answer_with_reply(exchange, dispatch, is_verbose=caller.wants_trace)
+
+    await once(exchange, answer)
 
 
 async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbose: bool) -> None:
     reply = await carry_out(exchange, dispatch)
-    progress = dispatch.progress
-    body = render_reply(
+    body = _rendered(exchange, dispatch, reply, is_verbose=is_verbose)
+    await keep(exchange, body)
+    await send_json(exchange.send, body, headers=exchange.final_headers())
+
+
+def _rendered(exchange: Exchange, dispatch: Dispatch, reply: Reply, *, is_verbose: bool) -> bytes:
+    return render_reply(
         reply=reply,
         dispatch_id=exchange.id.hex,
         created=int(exchange.now.timestamp()),
         model=dispatch.progress.model_name,
-        usage=progress.usage,
+        usage=dispatch.progress.usage,
         details=dispatch_details(exchange, dispatch) if is_verbose else None,
     )
-    await send_json(exchange.send, body, headers=exchange.final_headers())
 
 
 async def _answer_with_stream(
     exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool
 ) -> None:
-    queue = StreamQueue()
-    exchange.services.owners.start(_own(dispatch, queue), dispatch=dispatch)
+    is_kept = exchange.claim is not None and exchange.claim.replays
+    queue = StreamQueue(remembers=is_kept)
+
+    async def keep_whole(tail: StreamTail) -> None:
+        whole = assemble([*queue.remembered, *tail.parts], wire_status=200, first_byte_at=0.0)
+        await keep(exchange, _rendered(exchange, dispatch, whole, is_verbose=is_verbose))
+
+    owned = _own(dispatch, queue, keep_whole=keep_whole if is_kept else None)
+    exchange.services.owners.start(owned, dispatch=dispatch)
     try:
         async with on_hang_up(exchange.receive, queue.abandon):
             await _StreamedAnswer(exchange, dispatch, prompt, is_verbose=is_verbose).send(queue)
@@ -122,10 +142,15 @@ class _StreamedAnswer:
         )
 
 
-async def _own(dispatch: Dispatch, queue: StreamQueue) -> None:
+async def _own(
+    dispatch: Dispatch, queue: StreamQueue, *, keep_whole: Callable[[StreamTail], Awaitable[None]] | None
+) -> None:
     """Carry a streamed dispatch out to its settlement, whether or not somebody still reads."""
     try:
-        queue.end(await dispatch.stream(queue))
+        tail = await dispatch.stream(queue)
+        if keep_whole is not None:
+            await keep_whole(tail)
+        queue.end(tail)
     except DispatchError as error:
         queue.end(error)
     except Exception:

@@ -32,8 +32,19 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.NO_VALID_ANSWER: "No model's answer passed the checks of the rule.",
     ErrorCode.CLIENT_DISCONNECTED: "The client went away.",
     ErrorCode.SHUTTING_DOWN: "This process is shutting down. Try again: another one answers.",
+    ErrorCode.IDEMPOTENCY_KEY_IN_FLIGHT: "The request with this idempotency key is still being carried out.",
+    ErrorCode.IDEMPOTENCY_KEY_USED: "The request with this idempotency key was carried out. Its answer is not kept.",
+    ErrorCode.IDEMPOTENCY_KEY_MISMATCH: "This idempotency key was used for another request.",
+    ErrorCode.OUTCOME_UNKNOWN: (
+        "Whether the request with this idempotency key was carried out is not known. It is not run again."
+    ),
     ErrorCode.INTERNAL_ERROR: "Something went wrong here. The request id tells the operators what.",
 }
+
+_IN_VAIN = frozenset(
+    {ErrorCode.INSUFFICIENT_QUOTA, ErrorCode.IDEMPOTENCY_KEY_USED, ErrorCode.OUTCOME_UNKNOWN}
+)
+"""Where asking again gets the same answer, though clients retry the status of their own accord."""
 
 _TYPES: dict[ErrorCode, str] = {
     ErrorCode.INVALID_API_KEY: "authentication_error",
@@ -79,7 +90,7 @@ def error_headers(error: DispatchError) -> list[tuple[bytes, bytes]]:
     headers = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    if error.code is ErrorCode.INSUFFICIENT_QUOTA:
+    if error.code in _IN_VAIN:
         headers.append((b"x-should-retry", b"false"))
     if error.code is ErrorCode.REQUEST_TOO_LARGE:
         headers.append((b"connection", b"close"))

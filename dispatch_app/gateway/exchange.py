@@ -8,6 +8,7 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
+from dispatch_app.claims import Claim
 from dispatch_app.execution.canonical import Reply
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError
@@ -15,6 +16,7 @@ from dispatch_app.execution.ports import DispatchOutcome
 from dispatch_app.gateway.admission import Admission, Inputs, decide, order_of
 from dispatch_app.gateway.authentication import authenticate
 from dispatch_app.gateway.body import read_body
+from dispatch_app.gateway.claims import claim_of
 from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.headers import (
     CallerHeaders,
@@ -46,6 +48,7 @@ class Exchange:
     id: UUID = field(default_factory=new_id)
     admission: Admission | None = None
     dispatch: Dispatch | None = None
+    claim: Claim | None = None
 
     @classmethod
     def begin(cls, services: Services, scope: Scope, receive: Receive, send: Send) -> "Exchange":
@@ -101,6 +104,12 @@ class Exchange:
         body = await read_body(self.scope, self.receive, limit=self.services.limits.body_bytes)
         return caller, key, body
 
+    def make_claim(self, caller: CallerHeaders, *, key: ServedKey, body: bytes) -> None:
+        """Note which idempotency key the request comes with, if any. Its body must have been parsed."""
+        self.claim = claim_of(
+            caller, key=key, endpoint=self.scope["path"], body=body, pepper=self.services.pepper
+        )
+
     def decide(self, *, key: ServedKey, prompt: Prompt, inputs: Inputs, is_draft: bool = False) -> Admission:
         """Decide the request, by the snapshot of the moment.
 
@@ -130,7 +139,12 @@ class Exchange:
         if plan is None:
             raise await self._refuse(admission)
         order = order_of(
-            admission, plan=plan, received_at=self.received_at, timeout_ms=inputs.timeout_ms, now=self.now
+            admission,
+            plan=plan,
+            received_at=self.received_at,
+            timeout_ms=inputs.timeout_ms,
+            now=self.now,
+            key=None if self.claim is None else self.claim.key,
         )
         self.dispatch = self.services.dispatch(order)
         return self.dispatch

@@ -1,5 +1,6 @@
 """The dispatcher's own headers, in and out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -18,24 +19,33 @@ MOST_TAG_VALUE = 256
 MOST_TASK = 64
 MOST_TIMEOUT_MS = 24 * 3_600_000
 MOST_REASON = 512
+MOST_KEY = 255
 
 _AUTHORIZATION = b"authorization"
 _TASK = b"x-dispatch-task"
 _TAGS = b"x-dispatch-tags"
 _DEBUG = b"x-dispatch-debug"
 _TIMEOUT = b"x-request-timeout-ms"
-_READ = frozenset({_AUTHORIZATION, _TASK, _TAGS, _DEBUG, _TIMEOUT})
+_KEY = b"idempotency-key"
+_PREFER = b"prefer"
+_READ = frozenset({_AUTHORIZATION, _TASK, _TAGS, _DEBUG, _TIMEOUT, _KEY, _PREFER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerHeaders:
-    """What a caller says in headers. None and empty mean that it said nothing."""
+    """What a caller says in headers. None and empty mean that it said nothing.
+
+    `wait_s` is how long it prefers to wait for an earlier request of the same idempotency key, infinite for as long as
+    need be.
+    """
 
     authorization: str | None
     task: str | None
     tags: Mapping[str, str]
     timeout_ms: int | None
     wants_trace: bool
+    idempotency_key: str | None
+    wait_s: float
 
 
 def read_headers(scope: Scope) -> CallerHeaders:
@@ -55,6 +65,8 @@ def read_headers(scope: Scope) -> CallerHeaders:
         tags=_read_tags(found[_TAGS]) if _TAGS in found else {},
         timeout_ms=_read_timeout(found[_TIMEOUT]) if _TIMEOUT in found else None,
         wants_trace=found.get(_DEBUG, "").lower() == "true",
+        idempotency_key=_read_key(found[_KEY]) if _KEY in found else None,
+        wait_s=_read_wait(found[_PREFER]) if _PREFER in found else 0.0,
     )
 
 
@@ -156,3 +168,22 @@ def _read_timeout(header: str) -> int:
             param="x-request-timeout-ms", detail=f"The timeout is a whole number from 1 to {MOST_TIMEOUT_MS}."
         )
     return int(header)
+
+
+def _read_key(header: str) -> str:
+    if not (0 < len(header) <= MOST_KEY and header.isprintable()):
+        raise RequestError(
+            param="idempotency-key", detail=f"An idempotency key is 1 to {MOST_KEY} printable characters."
+        )
+    return header
+
+
+def _read_wait(header: str) -> float:
+    """The preference `wait` of RFC 7240, with or without seconds. What else is preferred is passed over, as it may be."""
+    for preference in header.split(","):
+        name, _, seconds = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = seconds.strip()
+            is_number = seconds.isascii() and seconds.isdigit() and len(seconds) < 12
+            return float(seconds) if is_number else math.inf
+    return 0.0

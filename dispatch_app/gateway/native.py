@@ -16,6 +16,7 @@ from dispatch_app.gateway.headers import CallerHeaders, checked_tags, checked_ta
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
 from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.repeats import keep, once
 from dispatch_app.gateway.trace import decision_details, dispatch_details
 
 _OWN_FIELDS = frozenset({"task", "tags", "limits", "draft"})
@@ -44,11 +45,17 @@ async def dispatch(exchange: Exchange) -> None:
             param="stream",
             detail="Stream from /v1/chat/completions instead.",
         )
-    running = await exchange.admit(key=key, prompt=prompt, inputs=_inputs(own, caller))
-    reply = await carry_out(exchange, running)
-    await send_json(
-        exchange.send, msgspec.json.encode(_told(exchange, running, reply)), headers=exchange.final_headers()
-    )
+    inputs = _inputs(own, caller)
+    exchange.make_claim(caller, key=key, body=body)
+
+    async def answer() -> None:
+        running = await exchange.admit(key=key, prompt=prompt, inputs=inputs)
+        reply = await carry_out(exchange, running)
+        told = msgspec.json.encode(_told(exchange, running, reply))
+        await keep(exchange, told)
+        await send_json(exchange.send, told, headers=exchange.final_headers())
+
+    await once(exchange, answer)
 
 
 async def explain(exchange: Exchange) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
+from dispatch_app.claims import KeyBook
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.execution.hedge_budget import HedgeBudget
@@ -68,6 +69,7 @@ class Services:
 
     snapshots: Snapshots
     ledger: Ledger
+    key_book: KeyBook
     budget_usage: Usage
     upstream: Upstream
     health: Health

@@ -13,9 +13,14 @@ Item = StreamPart | StreamTail | DispatchError
 
 
 class StreamQueue:
-    """Implements `dispatch_app.execution.ports.Sink`. Its last item is the tail of the stream, or the error."""
+    """Implements `dispatch_app.execution.ports.Sink`. Its last item is the tail of the stream, or the error.
 
-    def __init__(self) -> None:
+    With `remembers`, what was forwarded stays in `remembered`.
+    """
+
+    def __init__(self, *, remembers: bool = False) -> None:
+        self.remembered: list[StreamPart] = []
+        self._remembers = remembers
         # Parts are held to the limit by `offer`; the last item always finds room.
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._has_room = asyncio.Event()
@@ -35,6 +40,8 @@ class StreamQueue:
             self._has_room.clear()
             return False
         self._queue.put_nowait(part)
+        if self._remembers:
+            self.remembered.append(part)
         return True
 
     async def put(self, part: StreamPart) -> None:

@@ -17,6 +17,7 @@ from dispatch_app.execution.ports import (
     BudgetKey,
     DispatchOutcome,
     DispatchRecord,
+    IdempotencyKey,
     LedgerUnavailableError,
     Settlement,
     Verdict,
@@ -51,6 +52,7 @@ class BeginItem:
     dispatch: DispatchRecord
     attempt: AttemptRecord
     budgets: tuple[BudgetKey, ...]
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,12 @@ class FinishItem:
     outcome: DispatchOutcome
 
 
-class _BeginWire(msgspec.Struct):
+class _BeginWire(msgspec.Struct, omit_defaults=True):
     dispatch: DispatchRecord
     attempt: AttemptRecord
     is_first: bool
     slots: list[int]
+    key: IdempotencyKey | None = None
 
 
 class _BeginAnswer(msgspec.Struct):
@@ -148,14 +151,19 @@ class PostgresLedger:
         return {"begin": self._begins.depth, "settle": self._settles.depth}
 
     async def begin(
-        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+        self,
+        *,
+        dispatch: DispatchRecord,
+        attempt: AttemptRecord,
+        budgets: tuple[BudgetKey, ...],
+        key: IdempotencyKey | None = None,
     ) -> BeginVerdict:
         """See `dispatch_app.execution.ports.Ledger.begin`."""
         if self._is_stopped():
             return KILLED
         try:
             verdict = await self._begins.submit(
-                BeginItem(dispatch=dispatch, attempt=attempt, budgets=budgets)
+                BeginItem(dispatch=dispatch, attempt=attempt, budgets=budgets, key=key)
             )
         except (LaneUnavailableError, psycopg.Error) as error:
             raise LedgerUnavailableError from error
@@ -242,6 +250,7 @@ class PostgresLedger:
                 item.attempt,
                 item.attempt.is_first,
                 _slots_of(item.budgets, slots, budgets),
+                item.key,
             )
             for item in items
         ]

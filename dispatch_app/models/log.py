@@ -29,6 +29,7 @@ class Dispatch(models.Model):
         help_text="`words`, `failed` (condition kinds of the rules passed over) and `dropped`."
     )
     stream = models.BooleanField()
+    has_idempotency_key = models.BooleanField(default=False)
     status = models.TextField()
     error_code = models.TextField()
     model = models.ForeignKey(

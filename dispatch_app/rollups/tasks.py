@@ -4,7 +4,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from dispatch_app.ledger.sweep import expire_attempts
+from dispatch_app.ledger.sweep import expire_attempts, forget_keys
 from dispatch_app.rollups.drain import drain_deltas
 from dispatch_app.rollups.locks import exclusive
 from dispatch_app.rollups.partitions import create_partitions, drop_old_partitions
@@ -25,6 +25,14 @@ def sweep(**_: object) -> None:
     with exclusive("sweep") as is_held:
         if is_held:
             expire_attempts(now=timezone.now())
+
+
+@shared_task(name="rollups.forget_keys", ignore_result=True)
+def forget_idempotency_keys(**_: object) -> None:
+    """Remove idempotency keys, and the answers kept for them, once their time is over."""
+    with exclusive("forget_keys") as is_held:
+        if is_held:
+            forget_keys()
 
 
 @shared_task(name="rollups.keep_partitions", ignore_result=True)

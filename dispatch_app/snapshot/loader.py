@@ -205,6 +205,7 @@ def _tenant(row: Tenant) -> ServedTenant:
         zone=_zone(row),
         enabled=row.enabled,
         budgets=tuple(_budget(budget) for budget in budgets),
+        replays_answers=row.replay_answers,
     )
 
 

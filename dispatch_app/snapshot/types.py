@@ -36,6 +36,7 @@ class ServedTenant:
     zone: ZoneInfo
     enabled: bool
     budgets: tuple[ServedBudget, ...]
+    replays_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class TenantAdmin(Stoppable, NeverDeleted, AuditedAdmin):
     list_filter = ("enabled",)
     search_fields = ("name", "display_name")
     ordering = ("name",)
-    fields = ("name", "display_name", "time_zone", "enabled")
+    fields = ("name", "display_name", "time_zone", "enabled", "replay_answers")
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -15,7 +15,7 @@ from policies_app.services.api_keys import create_api_key
 class TenantSerializer(StrictModelSerializer):
     class Meta:
         model = Tenant
-        fields = ("name", "display_name", "time_zone", "enabled", "created_at")
+        fields = ("name", "display_name", "time_zone", "enabled", "replay_answers", "created_at")
         read_only_fields = ("created_at",)
 
 

@@ -27,6 +27,10 @@ class Tenant(models.Model):
         help_text="Its budgets' days and months begin here.",
     )
     enabled = models.BooleanField(default=True, help_text="Off: all of its keys are refused.")
+    replay_answers = models.BooleanField(
+        default=False,
+        help_text="Keep answers to requests with an Idempotency-Key, encrypted and for a day, to repeat them on demand.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:

@@ -34,6 +34,7 @@ from dispatch_app.execution.ports import (
     BudgetKey,
     DispatchOutcome,
     DispatchRecord,
+    IdempotencyKey,
     Settlement,
     Verdict,
 )
@@ -91,7 +92,12 @@ class _Ledger:
     open: dict[UUID, UUID] = field(default_factory=dict)
 
     async def begin(
-        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+        self,
+        *,
+        dispatch: DispatchRecord,
+        attempt: AttemptRecord,
+        budgets: tuple[BudgetKey, ...],
+        key: IdempotencyKey | None = None,
     ) -> BeginVerdict:
         await asyncio.sleep(0)
         self.open[attempt.id] = dispatch.id

@@ -24,6 +24,7 @@ from dispatch_app.execution.ports import (
     BudgetKey,
     DispatchOutcome,
     DispatchRecord,
+    IdempotencyKey,
     Settlement,
     UpstreamCall,
     Verdict,
@@ -120,7 +121,12 @@ class _FreeLedger:
     """Implements `Ledger`: admits everything."""
 
     async def begin(
-        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+        self,
+        *,
+        dispatch: DispatchRecord,
+        attempt: AttemptRecord,
+        budgets: tuple[BudgetKey, ...],
+        key: IdempotencyKey | None = None,
     ) -> BeginVerdict:
         await asyncio.sleep(0.001)
         return BeginVerdict(verdict=Verdict.ADMITTED)

@@ -20,6 +20,7 @@ from dispatch_app.execution.ports import (
     BudgetKey,
     DispatchOutcome,
     DispatchRecord,
+    IdempotencyKey,
     Ledger,
     LedgerUnavailableError,
     Settlement,
@@ -294,7 +295,12 @@ class HesitantLedger:
         self._world = world
 
     async def begin(
-        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+        self,
+        *,
+        dispatch: DispatchRecord,
+        attempt: AttemptRecord,
+        budgets: tuple[BudgetKey, ...],
+        key: IdempotencyKey | None = None,
     ) -> BeginVerdict:
         watch = self._world.watch
         watch.on_begin(dispatch, attempt)
@@ -303,7 +309,7 @@ class HesitantLedger:
         try:
             if self._world.chance.hits(self._world.hesitation_share / 10):
                 raise LedgerUnavailableError
-            verdict = await self.inner.begin(dispatch=dispatch, attempt=attempt, budgets=budgets)
+            verdict = await self.inner.begin(dispatch=dispatch, attempt=attempt, budgets=budgets, key=key)
         finally:
             watch.on_begun(dispatch, attempt, verdict)
         return verdict

@@ -1,7 +1,8 @@
 -- Admits attempts: reserves each one's worst case on every budget that applies, all or nothing, in the order of the batch.
 --
 -- budgets: [{budget_id, subject, period_start}, …], each once.
--- attempts: [{"dispatch": {columns}, "attempt": {columns}, "is_first": bool, "slots": [index into budgets, from 1]}, …].
+-- attempts: [{"dispatch": {columns}, "attempt": {columns}, "is_first": bool, "slots": [index into budgets, from 1],
+-- "key": {endpoint, key_hmac, body_sha256} of a dispatch that came with an idempotency key}, …].
 -- Attempts that a dispatch begins at once may all be its first: whichever is admitted brings the dispatch's row.
 -- in_doubt: the batch was sent before and its commit is not known. A known attempt answers its earlier verdict.
 --
@@ -19,6 +20,8 @@ DECLARE
     subject_id  bigint;
     verdict     text;
     known_state text;
+    claims      boolean[];
+    lost_key    boolean := false;
     verdicts    text[] := '{}';
     subjects    bigint[] := '{}';
 BEGIN
@@ -67,12 +70,19 @@ BEGIN
       INTO any_switch;
 
     FOR item IN
-        SELECT wanted.dispatch, wanted.attempt, wanted.slots, (wanted.attempt).reserved_nanos AS reserved_nanos
-          FROM jsonb_to_recordset(attempts) AS wanted (dispatch dispatch, attempt attempt, slots integer[])
+        SELECT wanted.dispatch, wanted.attempt, wanted.slots, wanted.key, (wanted.attempt).reserved_nanos AS reserved_nanos
+          FROM jsonb_to_recordset(attempts) AS wanted (dispatch dispatch, attempt attempt, slots integer[], key jsonb)
     LOOP
         verdict := 'admitted';
         subject_id := NULL;
-        IF any_switch THEN
+        IF item.key IS NOT NULL THEN
+            -- All keys of the batch at once, and only once there is one.
+            claims := coalesce(claims, idempotency_claim(attempts));
+            IF NOT claims[cardinality(verdicts) + 1] THEN
+                verdict := 'repeated';
+            END IF;
+        END IF;
+        IF verdict = 'admitted' AND any_switch THEN
             subject_id := ledger_kill_switch(item.dispatch, item.attempt);
             IF subject_id IS NOT NULL THEN
                 verdict := 'killed';
@@ -102,25 +112,26 @@ BEGIN
                 remaining[slot] := remaining[slot] - item.reserved_nanos;
             END LOOP;
         END IF;
+        lost_key := lost_key OR item.key IS NOT NULL AND verdict IN ('killed', 'over_budget');
         verdicts := verdicts || verdict;
         subjects := subjects || subject_id;
     END LOOP;
 
     WITH admitted AS MATERIALIZED (
-        SELECT wanted.dispatch, wanted.attempt, wanted.is_first, wanted.slots
+        SELECT wanted.dispatch, wanted.attempt, wanted.is_first, wanted.slots, wanted.key
           FROM ROWS FROM (
-                   jsonb_to_recordset(attempts) AS (dispatch dispatch, attempt attempt, is_first boolean, slots integer[]),
+                   jsonb_to_recordset(attempts) AS (dispatch dispatch, attempt attempt, is_first boolean, slots integer[], key jsonb),
                    unnest(verdicts)
-               ) AS wanted (dispatch, attempt, is_first, slots, verdict)
+               ) AS wanted (dispatch, attempt, is_first, slots, key, verdict)
          WHERE wanted.verdict = 'admitted'
     ), dispatched AS (
         INSERT INTO dispatch (id, created_at, tenant_id, api_key_id, end_user, task, tags, requested_model, policy_id,
-                              policy_version, rule, strategy, reason, stream)
+                              policy_version, rule, strategy, reason, stream, has_idempotency_key)
         SELECT DISTINCT ON ((dispatch).created_at, (dispatch).id)
                (dispatch).id, (dispatch).created_at, (dispatch).tenant_id, (dispatch).api_key_id, (dispatch).end_user,
                (dispatch).task, (dispatch).tags, (dispatch).requested_model, (dispatch).policy_id,
                (dispatch).policy_version, (dispatch).rule, coalesce((dispatch).strategy, ''), (dispatch).reason,
-               (dispatch).stream
+               (dispatch).stream, key IS NOT NULL
           FROM admitted
          WHERE is_first
             ON CONFLICT (created_at, id) DO NOTHING
@@ -140,6 +151,10 @@ BEGIN
               FROM admitted CROSS JOIN unnest(slots) AS named (slot)
              GROUP BY named.slot) AS sums
      WHERE balance.id = sums.id;
+
+    IF lost_key THEN
+        PERFORM idempotency_release(attempts);
+    END IF;
 
     SELECT coalesce(array_agg(balance.settled_nanos + balance.reserved_nanos + balance.overage_nanos ORDER BY wanted.slot), '{}')
       INTO used

@@ -10,6 +10,7 @@ from dispatch_app.execution.ports import (
     BudgetKey,
     DispatchOutcome,
     DispatchRecord,
+    IdempotencyKey,
     LedgerUnavailableError,
     Settlement,
     Verdict,
@@ -36,9 +37,14 @@ class InMemoryLedger:
     on_settle: Callable[[], None] = lambda: None
 
     async def begin(
-        self, *, dispatch: DispatchRecord, attempt: AttemptRecord, budgets: tuple[BudgetKey, ...]
+        self,
+        *,
+        dispatch: DispatchRecord,
+        attempt: AttemptRecord,
+        budgets: tuple[BudgetKey, ...],
+        key: IdempotencyKey | None = None,
     ) -> BeginVerdict:
-        del dispatch, budgets
+        del dispatch, budgets, key
         self.on_begin()
         if self.is_away:
             raise LedgerUnavailableError
