@@ -95,6 +95,7 @@ class DispatchSerializer(CostAwareSerializer):
             "strategy",
             "reason",
             "stream",
+            "has_idempotency_key",
             "status",
             "error_code",
             "model",

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import aiohttp
 
@@ -61,9 +62,17 @@ class Crowd:
             async with asyncio.timeout(patience_s):
                 await self._served.wait()
 
-    async def call(self, session: aiohttp.ClientSession, key: str, body: Mapping[str, object]) -> Told:
+    async def call(
+        self,
+        session: aiohttp.ClientSession,
+        key: str,
+        body: Mapping[str, object],
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Told:
         """Send one request and remember what came of it."""
-        told = await _call(session, f"{self.next_gateway().url}/v1/chat/completions", key, body)
+        url = f"{self.next_gateway().url}/v1/chat/completions"
+        told = await _call(session, url, {"authorization": f"Bearer {key}", **headers}, body)
         self.told.append(told)
         if told.status == 200:
             self._served.set()
@@ -89,12 +98,14 @@ def session() -> aiohttp.ClientSession:
     )
 
 
-async def _call(session: aiohttp.ClientSession, url: str, key: str, body: Mapping[str, object]) -> Told:
+async def _call(
+    session: aiohttp.ClientSession, url: str, headers_sent: Mapping[str, str], body: Mapping[str, object]
+) -> Told:
     nonce = str(body["metadata"]["nonce"])  # type: ignore[index]
     started_at = time.monotonic()
     status, headers, raw = 0, {}, b""
     try:
-        async with session.post(url, json=body, headers={"authorization": f"Bearer {key}"}) as response:
+        async with session.post(url, json=body, headers=headers_sent) as response:
             headers = response.headers
             raw = await response.read()
             status = response.status

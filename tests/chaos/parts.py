@@ -7,6 +7,7 @@ from bench.report import Bar, Report
 from tests.chaos.acknowledged import run_acknowledged
 from tests.chaos.budgets import run_budgets, run_fill
 from tests.chaos.database_away import run_away
+from tests.chaos.idempotency import run_once
 from tests.chaos.kills import lift_all, run_cut, run_kill
 from tests.chaos.town import Town
 
@@ -128,6 +129,38 @@ def measure_away(report: Report, town: Town, options: argparse.Namespace) -> Non
         )
 
 
+def measure_once(report: Report, town: Town, options: argparse.Namespace) -> None:
+    """A hundred callers a key, and a process killed under each."""
+    trials = []
+    for seed in range(options.seed, options.seed + options.keys):
+        figures = run_once(town, seed=seed, callers=100, processes=min(options.processes, 3))
+        trials.append(figures)
+        report.add_figures(
+            key=seed, vendor_calls=figures.vendor_calls, answered=figures.answered, conflicts=figures.conflicts,
+            cut_off=figures.cut_off,
+        )  # fmt: skip
+    _bar(
+        report,
+        "calls of the vendor under one idempotency key",
+        max(t.vendor_calls for t in trials),
+        "calls",
+        at_most=1,
+    )
+    _bar(
+        report,
+        "dispatches that answered under one idempotency key",
+        max(t.answering for t in trials),
+        "dispatches",
+        at_most=1,
+    )
+    _bar(
+        report,
+        "idempotency keys under which nobody was told anything",
+        sum(t.answered + t.conflicts == 0 for t in trials),
+        "keys",
+    )
+
+
 def _bar(report: Report, name: str, figure: float, unit: str, *, at_most: float = 0) -> None:
     report.bars.append(Bar(name=name, figure=figure, at_most=at_most, unit=unit))
 
@@ -137,4 +170,5 @@ MEASURES: dict[str, Callable[[Report, Town, argparse.Namespace], None]] = {
     "acknowledged": measure_acknowledged,
     "kills": measure_kills,
     "away": measure_away,
+    "once": measure_once,
 }

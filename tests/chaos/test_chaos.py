@@ -71,3 +71,9 @@ def test_a_hard_kill_cuts_the_streams_in_flight(run: tuple[Bars, str]) -> None:
 
 def test_a_database_that_is_away_makes_refusals_and_no_unlogged_calls(run: tuple[Bars, str]) -> None:
     assert_held(run, names=("database frozen", "database killed"), count=14)
+
+
+def test_one_idempotency_key_is_one_call_of_the_vendor_though_a_process_is_killed(
+    run: tuple[Bars, str],
+) -> None:
+    assert_held(run, names=("idempotency key",), count=3)

@@ -39,6 +39,7 @@ def log(tenant: Tenant, *, minutes_ago: int = 0, **fields) -> Dispatch:
             "strategy": "failover",
             "reason": {"words": "because"},
             "stream": False,
+            "has_idempotency_key": False,
             "status": "succeeded",
             "error_code": "",
             "attempts": 1,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
@@ -236,13 +237,17 @@ async def test_what_expired_is_unknown_and_never_run_again(
 async def test_a_batch_that_is_sent_twice_keeps_its_key(ledger: PostgresLedger, books: Books) -> None:
     dispatch, attempt = a_dispatch(), an_attempt()
     await begin(ledger, dispatch, attempt=attempt)
-    wanted = (
-        '[{"dispatch": {"id": "%s", "created_at": "%s", "tenant_id": 1, "api_key_id": 1},'
-        ' "attempt": {"id": "%s", "created_at": "%s", "reserved_nanos": 1000}, "is_first": true, "slots": [],'
-        ' "key": {"endpoint": "/v1/dispatch", "key_hmac": "%064x", "body_sha256": "%064x"}}]'
-    ) % (dispatch.id, dispatch.created_at.isoformat(), attempt.id, attempt.created_at.isoformat(), 1, 1)
+    wanted = {
+        "dispatch": dispatch,
+        "attempt": attempt,
+        "is_first": True,
+        "slots": [],
+        "key": a_key(),
+    }
 
-    (answer,) = books.rows("SELECT ledger_begin('[]', %s::jsonb, true) AS begun", wanted)
+    (answer,) = books.rows(
+        "SELECT ledger_begin('[]', %s::jsonb, true) AS begun", msgspec.json.encode([wanted]).decode()
+    )
 
     assert answer["begun"]["verdicts"] == [["known", None]]
     assert len(books.rows("SELECT FROM idempotency_key")) == 1
