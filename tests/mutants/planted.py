@@ -12,6 +12,7 @@ ROUTING = (
     "--deselect=tests/policies_app/routing/test_purity.py::test_deciding_grows_gently_with_the_number_of_rules",
 )
 LEDGER = ("tests/dispatch_app/ledger",)
+KEYS = ("tests/dispatch_app/ledger/test_idempotency.py",)
 PROVIDERS = ("tests/dispatch_app/providers",)
 SITUATION = ("tests/dispatch_app/snapshot/test_situation.py",)
 STORM = ("tests/faults/test_retry_storm.py",)
@@ -401,9 +402,37 @@ _LEDGER = (
     Mutant(
         name="the ledger ignores kill switches",
         path=f"{_LEDGER_SQL}/begin.sql",
-        search="        IF any_switch THEN\n",
+        search="        IF verdict = 'admitted' AND any_switch THEN\n",
         replace="        IF false THEN\n",
         tests=LEDGER,
+    ),
+    Mutant(
+        name="an idempotency key binds nobody",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search="            IF NOT claims[cardinality(verdicts) + 1] THEN\n",
+        replace="            IF false THEN\n",
+        tests=KEYS,
+    ),
+    Mutant(
+        name="a refused dispatch keeps its idempotency key",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search="    IF lost_key THEN\n",
+        replace="    IF false THEN\n",
+        tests=KEYS,
+    ),
+    Mutant(
+        name="what expired is run again under its idempotency key",
+        path=f"{_LEDGER_SQL}/idempotency.sql",
+        search="AND idempotency_state(held.dispatch_id, held.dispatch_created_at) = 'failed_before_send') THEN",
+        replace="AND idempotency_state(held.dispatch_id, held.dispatch_created_at) <> 'in_flight') THEN",
+        tests=KEYS,
+    ),
+    Mutant(
+        name="an idempotency key is looked up for any tenant",
+        path=f"{_LEDGER_SQL}/idempotency.sql",
+        search="ON held.tenant_id = wanted.tenant_id AND held.api_key_id",
+        replace="ON held.api_key_id",
+        tests=KEYS,
     ),
 )
 

@@ -79,11 +79,15 @@ $$;
 
 -- What is known of keys: [{tenant_id, api_key_id, endpoint, key_hmac, wants_answer}, …]; answers, in that order, NULL or
 -- {body_sha256, dispatch_id, state, status, cost_nanos, sealed_answer}.
+--
+-- An answer is kept a moment after its dispatch has ended: for who wants it, that is in flight until then, or for two seconds.
 CREATE OR REPLACE FUNCTION idempotency_look_up(keys jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_agg(
                CASE WHEN dispatch.id IS NOT NULL THEN jsonb_build_object(
                    'body_sha256', encode(held.body_sha256, 'hex'), 'dispatch_id', held.dispatch_id,
-                   'state', idempotency_state(held.dispatch_id, held.dispatch_created_at),
+                   'state', CASE WHEN wanted.wants_answer AND held.sealed_answer IS NULL
+                                      AND dispatch.finished_at > clock_timestamp() - interval '2 seconds'
+                                      AND state.now = 'done' THEN 'in_flight' ELSE state.now END,
                    'status', dispatch.status, 'cost_nanos', dispatch.cost_nanos,
                    'sealed_answer', CASE WHEN wanted.wants_answer THEN encode(held.sealed_answer, 'hex') END) END
                ORDER BY wanted.place)
@@ -95,6 +99,7 @@ CREATE OR REPLACE FUNCTION idempotency_look_up(keys jsonb) RETURNS jsonb LANGUAG
             AND held.key_hmac = decode(wanted.key_hmac, 'hex')
             AND held.created_at >= clock_timestamp() - idempotency_lifetime()
       LEFT JOIN dispatch ON dispatch.created_at = held.dispatch_created_at AND dispatch.id = held.dispatch_id
+     CROSS JOIN LATERAL (SELECT idempotency_state(dispatch.id, dispatch.created_at)) AS state (now)
 $$;
 
 -- Keeps sealed answers: [{tenant_id, api_key_id, endpoint, key_hmac, dispatch_id, sealed_answer}, …], where the key is still theirs.

@@ -421,7 +421,7 @@ def test_a_dispatch_tells_why_what_happened_and_what_it_cost(finance: Client) ->
     }
     dispatch_id = add_dispatch(
         tenant_id=tenant.pk, api_key_id=make_key(tenant, label="crm").row.pk, policy_id=policy.pk, policy_version=4,
-        rule="default", reason=reason, model_id=mid.pk, attempts=2, cost_nanos=1_500, baseline_cost_nanos=9_000,
+        rule="default", reason=reason, model_id=mid.pk, attempts=2, cost_nanos=1_500, baseline_cost_nanos=9_000, has_idempotency_key=True,
         tags={"team": "<b>ops</b>"}, total_ms=1_000,
     )  # fmt: skip
     add_attempt(
@@ -448,6 +448,7 @@ def test_a_dispatch_tells_why_what_happened_and_what_it_cost(finance: Client) ->
     assert "2. mid $1.00 $0.25 $1.00 $2.00 $2.00 1 Jan 2020" in page
     assert "Price row 0 is no longer in the catalogue." in page
     assert "auto v4" in page
+    assert "Idempotency key yes" in page
     assert "<b>ops</b>" not in html
     assert "&lt;b&gt;ops&lt;/b&gt;" in html
 

@@ -43,7 +43,7 @@ def a_key(number: int = 1, *, body: int = 1, endpoint: str = "/v1/dispatch") -> 
 
 
 def a_claim(key: IdempotencyKey | None = None, **changes: Any) -> Claim:
-    values = {"tenant_id": 1, "api_key_id": 1, "key": key or a_key(), "wait_s": 0.0, "replays": True}
+    values = {"tenant_id": 1, "api_key_id": 1, "key": key or a_key(), "wait_s": 0.0, "replays": False}
     return Claim(**(values | changes))
 
 
@@ -263,12 +263,27 @@ async def test_an_answer_is_kept_sealed_for_who_may_have_it(
 
     await key_book.keep(a_claim(), dispatch_id=dispatch.id, answer=answer)
 
-    assert (await found(key_book)).answer == answer
-    assert (await found(key_book, a_claim(replays=False))).answer is None
+    assert (await found(key_book, a_claim(replays=True))).answer == answer
+    assert (await found(key_book)).answer is None
     (row,) = books.rows("SELECT sealed_answer FROM idempotency_key")
     assert b"secret" not in row["sealed_answer"]
     books.rows("UPDATE idempotency_key SET sealed_answer = %s RETURNING 1", b"\x01" + bytes(40))
-    assert (await found(key_book)).answer is None
+    assert (await found(key_book, a_claim(replays=True))).answer is None
+
+
+async def test_an_answer_that_is_about_to_be_kept_is_waited_for_a_moment(
+    ledger: PostgresLedger, key_book: PostgresKeyBook, books: Books
+) -> None:
+    attempt = an_attempt()
+    await begin(ledger, a_dispatch(), attempt=attempt)
+    # On any machine it ended less than two seconds ago.
+    just_now = an_outcome(finished_at=datetime.now(UTC) + timedelta(minutes=1))
+    await ledger.settle(settlement=a_settlement(attempt, cost_nanos=700, outcome=just_now))
+
+    assert (await found(key_book, a_claim(replays=True))).is_in_flight
+    assert (await found(key_book)).state == "done"
+    books.rows("UPDATE dispatch SET finished_at = now() - interval '3 seconds' RETURNING 1")
+    assert (await found(key_book, a_claim(replays=True))).state == "done"
 
 
 async def test_an_answer_of_another_dispatch_or_of_great_length_is_not_kept(
@@ -282,7 +297,7 @@ async def test_an_answer_of_another_dispatch_or_of_great_length_is_not_kept(
     long = KeptAnswer(status=200, body=b" " * (MOST_KEPT_BYTES + 1))
     await key_book.keep(a_claim(), dispatch_id=dispatch.id, answer=long)
 
-    assert (await found(key_book)).answer is None
+    assert (await found(key_book, a_claim(replays=True))).answer is None
 
 
 async def test_a_day_later_a_key_is_free_again_and_its_row_goes(

@@ -29,7 +29,9 @@ def test_every_scheduled_task_exists_and_never_piles_up() -> None:
     assert BEAT_SCHEDULE.items() <= app.conf.beat_schedule.items()
 
 
-@pytest.mark.parametrize("task", [tasks.drain, tasks.sweep, tasks.keep_partitions, tasks.forget_idempotency_keys])
+@pytest.mark.parametrize(
+    "task", [tasks.drain, tasks.sweep, tasks.keep_partitions, tasks.forget_idempotency_keys]
+)
 def test_a_task_takes_arguments_of_another_version_and_runs_twice(task: object) -> None:
     task(since_another_version="x")  # type: ignore[operator]
     task()  # type: ignore[operator]

@@ -67,3 +67,12 @@ def test_an_unknown_time_zone_is_refused_at_its_field(ops):
     answer = ops.post("/api/v1/tenants/", {"name": "acme", "time_zone": "Mars/Olympus"}, format="json")
 
     assert (answer.status_code, list(answer.json())) == (400, ["time_zone"])
+
+
+def test_answers_are_kept_only_once_a_tenant_is_told_to(ops):
+    created = ops.post("/api/v1/tenants/", {"name": "acme"}, format="json")
+    assert created.json()["replay_answers"] is False
+
+    changed = ops.patch("/api/v1/tenants/acme/", {"replay_answers": True}, format="json")
+
+    assert changed.json()["replay_answers"] is True
