@@ -34,7 +34,7 @@ def books(conninfo: str) -> Iterator[Books]:
 
 @pytest_asyncio.fixture
 async def ledger(conninfo: str) -> AsyncIterator[PostgresLedger]:
-    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage())
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage(), begin_patience_s=10.0)
     await ledger.start()
     yield ledger
     await ledger.stop()

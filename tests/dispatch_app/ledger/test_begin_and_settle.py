@@ -99,7 +99,9 @@ async def test_concurrent_begins_of_two_processes_never_overspend_and_leave_noth
     conninfo: str, books: Books, tenant: Tenant
 ) -> None:
     cap = await sync_to_async(make_budget)(tenant=tenant, limit_nanos=50_500)
-    ledgers = [PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage()) for _ in range(2)]
+    ledgers = [
+        PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage(), begin_patience_s=10.0) for _ in range(2)
+    ]
     for ledger in ledgers:
         await ledger.start()
 
@@ -482,7 +484,7 @@ def test_a_sweep_passes_over_nothing_that_is_still_in_time(
 
 
 async def _begin_alone(conninfo: str, attempt: object, cap: object) -> None:
-    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage())
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage(), begin_patience_s=10.0)
     await ledger.start()
     assert await ledger.begin(dispatch=a_dispatch(), attempt=attempt, budgets=(cap,)) == ADMITTED
     await ledger.stop()

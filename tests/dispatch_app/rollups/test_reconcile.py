@@ -27,7 +27,7 @@ async def ledger(figures: None) -> AsyncIterator[PostgresLedger]:
     parameters = connection.get_connection_params()
     names = {"dbname", "user", "password", "host", "port"}
     conninfo = psycopg.conninfo.make_conninfo(**{name: parameters[name] for name in names & set(parameters)})
-    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage())
+    ledger = PostgresLedger(conninfo=conninfo, budget_usage=BudgetUsage(), begin_patience_s=10.0)
     await ledger.start()
     yield ledger
     await ledger.stop()
