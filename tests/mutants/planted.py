@@ -386,6 +386,27 @@ _LEDGER = (
         tests=LEDGER,
     ),
     Mutant(
+        name="the sweep ends what another attempt may still answer",
+        path=f"{_LEDGER_SQL}/expire.sql",
+        search="                                           OR other.state = 'open' AND other.expires_at >= at)) AS is_last\n",
+        replace="                                           )) AS is_last\n",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="a dispatch that the sweep has ended begins a further attempt",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search="WHEN (item.dispatch).id = ANY (ended) THEN",
+        replace="WHEN false THEN",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="a further attempt does not wait for the sweep",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search="                   FOR KEY SHARE OF dispatch) AS known;\n",
+        replace="               ) AS known;\n",
+        tests=LEDGER,
+    ),
+    Mutant(
         name="a sweep by a clock that ran ahead hides what is to come",
         path=f"{_LEDGER_SQL}/expire.sql",
         search="               least(at, clock_timestamp()) - interval '5 minutes',\n",

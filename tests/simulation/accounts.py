@@ -268,6 +268,8 @@ class Accounts:
         known = self.attempts.get((item.attempt.created_at, item.attempt.id)) if in_doubt else None
         if known is not None:
             return ("expired" if known.state is AttemptState.EXPIRED else "known"), None
+        if self._has_ended(item):
+            return "expired", None
         switch = self.stopping_switch(item.dispatch, item.attempt)
         if switch is not None:
             return "killed", switch.id
@@ -277,6 +279,11 @@ class Accounts:
             if left is not None and left < reserved:
                 return "over_budget", None if balance is None else balance.key.budget_id
         return "admitted", None
+
+    def _has_ended(self, item: Begin) -> bool:
+        """Whether the sweep has ended the dispatch, which begins no further attempt then."""
+        known = self.dispatches.get((item.dispatch.created_at, item.dispatch.id))
+        return not item.is_first and known is not None and known.status is not DispatchStatus.OPEN
 
     def _draw_on(self, remaining: list[int | None], item: Begin) -> None:
         for slot in item.slots:
@@ -386,7 +393,11 @@ class Accounts:
 
     def _expiry(self, row: AttemptRow, at: datetime) -> Settlement:
         siblings = self.attempts_of[self.dispatches[row.dispatch].record.id]
-        is_last = all(other.record.position <= row.record.position for other in siblings)
+        is_last = all(
+            other.record.position <= row.record.position
+            and not (self._is_open(other) and other.record.expires_at >= at)
+            for other in siblings
+        )
         is_ended = self.dispatches[row.dispatch].status is not DispatchStatus.OPEN
         return Settlement(
             attempt_id=row.record.id,

@@ -5,6 +5,7 @@
 -- "key": {endpoint, key_hmac, body_sha256} of a dispatch that came with an idempotency key}, …].
 -- Attempts that a dispatch begins at once may all be its first: whichever is admitted brings the dispatch's row.
 -- in_doubt: the batch was sent before and its commit is not known. A known attempt answers its earlier verdict.
+-- A dispatch that has ended, which only the sweep does behind its process's back, begins no further attempt: 'expired'.
 --
 -- Answers {"verdicts": [[verdict, subject id or null], …], "used_nanos": [nanos or null, …]} in the order of the arguments.
 CREATE OR REPLACE FUNCTION ledger_begin(budgets jsonb, attempts jsonb, in_doubt boolean) RETURNS jsonb
@@ -14,6 +15,7 @@ DECLARE
     remaining   bigint[];
     used        bigint[];
     any_switch  boolean;
+    ended       uuid[] := '{}';
     item        record;
     slot        integer;
     blocked_by  integer;
@@ -27,6 +29,17 @@ DECLARE
 BEGIN
     -- Held to the commit; an edit of a kill switch takes it alone (see close_kill_gate).
     PERFORM pg_advisory_xact_lock_shared(hashtext('signalbox.kill_gate'));
+
+    -- Locked against the sweep, which ends a dispatch only while it holds the row alone; what settles is not in the way.
+    IF attempts @> '[{"is_first": false}]' THEN
+        SELECT coalesce(array_agg(known.id) FILTER (WHERE known.status <> 'open'), '{}')
+          INTO ended
+          FROM (SELECT dispatch.id, dispatch.status
+                  FROM jsonb_to_recordset(attempts) AS wanted (dispatch dispatch, is_first boolean)
+                  JOIN dispatch ON dispatch.created_at = (wanted.dispatch).created_at AND dispatch.id = (wanted.dispatch).id
+                 WHERE NOT wanted.is_first
+                   FOR KEY SHARE OF dispatch) AS known;
+    END IF;
 
     -- A balance comes into being with the first reservation of its period, with the limit of that moment: the lock
     -- makes this wait for an edit of the budget that is being committed.
@@ -73,7 +86,7 @@ BEGIN
         SELECT wanted.dispatch, wanted.attempt, wanted.slots, wanted.key, (wanted.attempt).reserved_nanos AS reserved_nanos
           FROM jsonb_to_recordset(attempts) AS wanted (dispatch dispatch, attempt attempt, slots integer[], key jsonb)
     LOOP
-        verdict := 'admitted';
+        verdict := CASE WHEN (item.dispatch).id = ANY (ended) THEN 'expired' ELSE 'admitted' END;
         subject_id := NULL;
         IF item.key IS NOT NULL THEN
             -- All keys of the batch at once, and only once there is one.

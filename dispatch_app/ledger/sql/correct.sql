@@ -18,8 +18,7 @@ RETURNS TABLE (balance_id bigint, posted numeric, above numeric) LANGUAGE sql AS
                -- The sweep ended the dispatch with its last attempt of that time (see ledger_expire).
                dispatch.status = 'expired' AND dispatch.finished_at = attempt.settled_at
                AND NOT EXISTS (SELECT FROM attempt AS other
-                                WHERE other.dispatch_id = attempt.dispatch_id AND other.position > attempt.position
-                                  AND other.created_at <= attempt.settled_at) AS was_last,
+                                WHERE other.dispatch_id = attempt.dispatch_id AND other.position > attempt.position) AS was_last,
                (item.outcome).status IS NOT NULL AND dispatch.status IN ('open', 'expired') AS ends
           FROM item
           JOIN attempt ON attempt.created_at = item.attempt_created_at AND attempt.id = item.attempt_id

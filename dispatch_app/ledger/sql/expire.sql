@@ -5,11 +5,26 @@
 CREATE OR REPLACE FUNCTION ledger_expire(at timestamptz, most integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     since       timestamptz;
+    held        uuid[];
     settlements jsonb;
     finishes    jsonb;
     expired     integer;
 BEGIN
     SELECT swept_until INTO since FROM ledger_sweep FOR UPDATE;
+
+    -- Locked before anything is looked at, so that none of them begins an attempt meanwhile (see ledger_begin). What is in use
+    -- just now waits for the next sweep.
+    SELECT coalesce(array_agg(overdue.id), '{}')
+      INTO held
+      FROM (SELECT dispatch.id
+              FROM dispatch
+             WHERE dispatch.created_at >= since AND dispatch.status = 'open'
+               AND (dispatch.created_at < at - interval '15 minutes'
+                    OR EXISTS (SELECT FROM attempt
+                                WHERE attempt.dispatch_id = dispatch.id AND attempt.state = 'open' AND attempt.expires_at < at))
+             ORDER BY dispatch.created_at, dispatch.id
+             LIMIT most
+               FOR UPDATE SKIP LOCKED) AS overdue;
 
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                'attempt_id', lost.id, 'attempt_created_at', lost.created_at, 'state', 'expired', 'fault', 'expired',
@@ -23,16 +38,18 @@ BEGIN
                    'total_ms', least(extract(epoch FROM at - lost.dispatch_created_at) * 1000, 2147483647)::integer) END)), '[]')
       INTO settlements
       FROM (SELECT attempt.*,
-                   NOT EXISTS (SELECT FROM attempt AS other
-                                WHERE other.dispatch_id = attempt.dispatch_id AND other.position > attempt.position)
-                   AND EXISTS (SELECT FROM dispatch
-                                WHERE dispatch.created_at = attempt.dispatch_created_at
-                                  AND dispatch.id = attempt.dispatch_id AND dispatch.status = 'open') AS is_last
+                   attempt.dispatch_id = ANY (held)
+                   AND NOT EXISTS (SELECT FROM attempt AS other
+                                    WHERE other.dispatch_id = attempt.dispatch_id
+                                      AND (other.position > attempt.position
+                                           OR other.state = 'open' AND other.expires_at >= at)) AS is_last
               FROM attempt
+              JOIN dispatch ON dispatch.created_at = attempt.dispatch_created_at AND dispatch.id = attempt.dispatch_id
              WHERE attempt.created_at >= since AND attempt.state = 'open' AND attempt.expires_at < at
+               AND (attempt.dispatch_id = ANY (held) OR dispatch.status <> 'open')
              ORDER BY attempt.created_at, attempt.id
              LIMIT most
-               FOR UPDATE SKIP LOCKED) AS lost;
+               FOR UPDATE OF attempt SKIP LOCKED) AS lost;
 
     -- A process that died between two attempts left the dispatch open with nothing to settle.
     SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -43,11 +60,9 @@ BEGIN
       FROM (SELECT dispatch.*
               FROM dispatch
              WHERE dispatch.created_at >= since AND dispatch.created_at < at - interval '15 minutes'
-               AND dispatch.status = 'open'
+               AND dispatch.id = ANY (held)
                AND NOT EXISTS (SELECT FROM attempt WHERE attempt.dispatch_id = dispatch.id AND attempt.state = 'open')
-             ORDER BY dispatch.created_at, dispatch.id
-             LIMIT most
-               FOR UPDATE SKIP LOCKED) AS orphan;
+             ORDER BY dispatch.created_at, dispatch.id) AS orphan;
 
     PERFORM ledger_settle(settlements, finishes);
     expired := jsonb_array_length(settlements) + jsonb_array_length(finishes);

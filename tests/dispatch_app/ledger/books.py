@@ -1,10 +1,12 @@
 """Records to put into the ledger, and the sums that must agree whatever happened."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 from uuid_utils.compat import uuid7
 
@@ -125,3 +127,14 @@ class Books:
         )[0]
         assert delta["cost"] == sum(attempt["cost_nanos"] for attempt in self.attempts())
         assert delta["ended"] == sum(dispatch["status"] != "open" for dispatch in self.dispatches())
+
+
+async def somebody_waits(books: Books) -> None:
+    """Until a lane waits for somebody else's lock."""
+    for _ in range(1_500):
+        if books.rows(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'signalbox-%%'"
+        ):
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("Nobody waits.")

@@ -22,6 +22,7 @@ from tests.dispatch_app.ledger.books import (
     an_outcome,
     key_of,
     make_budget,
+    somebody_waits,
 )
 
 ADMITTED = BeginVerdict(verdict=Verdict.ADMITTED)
@@ -156,7 +157,7 @@ async def test_balances_are_locked_in_one_order_whatever_the_order_of_a_dispatch
         async with await psycopg.AsyncConnection.connect(conninfo) as other:
             await other.execute("SELECT FROM budget_balance WHERE id = %s FOR NO KEY UPDATE", (last,))
             waiting = asyncio.create_task(ask)
-            await _somebody_waits(books)
+            await somebody_waits(books)
             free = await other.execute(
                 "SELECT FROM budget_balance WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED", (first,)
             )
@@ -494,14 +495,3 @@ async def _break_connections(books: Books) -> None:
     books.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'signalbox-%%'"
     )
-
-
-async def _somebody_waits(books: Books) -> None:
-    """Until a lane waits for somebody else's lock."""
-    for _ in range(1_500):
-        if books.rows(
-            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'signalbox-%%'"
-        ):
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("Nobody waits.")

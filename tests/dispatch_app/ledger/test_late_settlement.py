@@ -4,10 +4,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 
-from dispatch_app.execution.ports import AttemptRecord, BudgetKey, DispatchRecord
+from dispatch_app.execution.ports import AttemptRecord, BudgetKey, DispatchRecord, LedgerUnavailableError
 from dispatch_app.ledger.ledger import PostgresLedger, void_of
 from dispatch_app.ledger.sweep import expire_attempts
 from dispatch_app.rollups.drain import drain_deltas, recompute_dirty
@@ -20,6 +21,7 @@ from tests.dispatch_app.ledger.books import (
     an_attempt,
     an_outcome,
     make_budget,
+    somebody_waits,
 )
 
 
@@ -147,3 +149,65 @@ async def test_late_and_punctual_settlements_share_a_batch(
 
     assert books.balance(cap) == (700, 0, 0)
     books.assert_they_agree()
+
+
+async def test_a_dispatch_that_the_sweep_ended_begins_nothing_more(
+    ledger: PostgresLedger, books: Books, cap: BudgetKey
+) -> None:
+    dispatch = a_dispatch()
+    late = await begin(ledger, cap, dispatch)
+    await expire()
+
+    with pytest.raises(LedgerUnavailableError):
+        await begin(ledger, cap, dispatch, position=2)
+    await ledger.settle(settlement=a_settlement(late, cost_nanos=100))
+
+    assert len(books.attempts()) == 1
+    assert books.balance(cap) == (100, 0, 0)
+    assert books.dispatches()[0]["status"] == "expired"
+    books.assert_they_agree()
+
+
+async def test_a_dispatch_goes_on_while_another_of_its_attempts_is_in_time(
+    ledger: PostgresLedger, books: Books, cap: BudgetKey
+) -> None:
+    dispatch, answering = a_dispatch(), an_attempt()
+    await ledger.begin(dispatch=dispatch, attempt=answering, budgets=(cap,))
+    await begin(ledger, cap, dispatch, position=2)
+    await expire()
+    assert books.dispatches()[0]["status"] == "open"
+
+    await ledger.settle(settlement=a_settlement(answering, cost_nanos=100, outcome=an_outcome()))
+
+    assert books.dispatches()[0]["status"] == "succeeded"
+    books.assert_they_agree()
+
+
+async def test_a_further_attempt_waits_for_a_sweep_that_is_ending_its_dispatch(
+    conninfo: str, ledger: PostgresLedger, books: Books, cap: BudgetKey
+) -> None:
+    dispatch = a_dispatch()
+    await begin(ledger, cap, dispatch)
+    async with await psycopg.AsyncConnection.connect(conninfo) as sweeping:
+        await sweeping.execute("SELECT ledger_expire(%s, 10)", [datetime.now(UTC)])
+        further = asyncio.create_task(begin(ledger, cap, dispatch, position=2))
+        await somebody_waits(books)
+
+    with pytest.raises(LedgerUnavailableError):
+        await further
+    assert len(books.attempts()) == 1
+    books.assert_they_agree()
+
+
+async def test_the_sweep_leaves_a_dispatch_alone_that_is_beginning_an_attempt(
+    conninfo: str, ledger: PostgresLedger, books: Books, cap: BudgetKey
+) -> None:
+    dispatch = a_dispatch()
+    await begin(ledger, cap, dispatch)
+    async with await psycopg.AsyncConnection.connect(conninfo) as beginning:
+        await beginning.execute("SELECT FROM dispatch FOR KEY SHARE")
+        assert await sync_to_async(expire_attempts)(now=datetime.now(UTC)) == 0
+    assert books.dispatches()[0]["status"] == "open"
+
+    await expire()
+    assert books.dispatches()[0]["status"] == "expired"

@@ -2,9 +2,10 @@
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dispatch_app.execution.ports import AttemptRecord, BudgetKey
+from dispatch_app.execution.ports import AttemptRecord, BudgetKey, DispatchRecord
 from dispatch_app.ledger.ledger import void_of
 from policies_app.models import Budget, KillSwitch, Tenant
 from policies_app.routing.codes import KillScope
@@ -46,6 +47,22 @@ class ModelledBudget:
         return self.settled + self.reserved + self.overage + nanos <= granted
 
 
+@dataclass
+class ModelledDispatch:
+    """One that its process has not ended. The sweep may have."""
+
+    record: DispatchRecord
+    attempts: list[UUID] = field(default_factory=list)
+    is_given_up: bool = False
+
+
+@dataclass(frozen=True)
+class ModelledAttempt:
+    record: AttemptRecord
+    budgets: list[ModelledBudget]
+    dispatch: ModelledDispatch
+
+
 @pytest.mark.timeout(240)
 def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
     connection = psycopg.connect(conninfo, autocommit=True)
@@ -63,73 +80,87 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
                 for n, limit in enumerate(limits)
             ]
             self.budgets = [ModelledBudget(key_of(budget), budget.limit_nanos) for budget in created]
-            self.open: dict[Any, tuple[AttemptRecord, list[ModelledBudget]]] = {}
-            self.expired: dict[Any, tuple[AttemptRecord, list[ModelledBudget]]] = {}
-            self.sent: list[tuple[Any, ...]] = []
+            self.open: dict[UUID, ModelledAttempt] = {}
+            self.expired: dict[UUID, ModelledAttempt] = {}
+            self.dispatches: dict[UUID, ModelledDispatch] = {}
+            self.sent: list[ModelledAttempt] = []
             self.is_killed = False
 
         @rule(nanos=AMOUNTS, which=st.sets(st.integers(0, 1), min_size=1))
         def begin(self, nanos: int, which: set[int]) -> None:
-            dispatch, attempt = a_dispatch(), an_attempt(reserved_nanos=nanos)
+            self._begin(ModelledDispatch(a_dispatch()), nanos, which)
+
+        @precondition(lambda self: self.dispatches)
+        @rule(data=st.data(), nanos=AMOUNTS, which=st.sets(st.integers(0, 1), min_size=1))
+        def begin_a_further_attempt(self, data: st.DataObject, nanos: int, which: set[int]) -> None:
+            dispatch = self.dispatches[data.draw(st.sampled_from(sorted(self.dispatches)))]
+            self._begin(dispatch, nanos, which)
+
+        def _begin(self, dispatch: ModelledDispatch, nanos: int, which: set[int]) -> None:
+            attempt = an_attempt(reserved_nanos=nanos, position=len(dispatch.attempts) + 1)
             budgets = [self.budgets[n] for n in sorted(which)]
             for budget in budgets:
                 budget.granted_nanos = (
                     budget.limit_nanos if budget.granted_nanos is None else budget.granted_nanos
                 )
             expected = "admitted"
-            if self.is_killed:
+            if dispatch.is_given_up:
+                expected = "expired"
+            elif self.is_killed:
                 expected = "killed"
             elif nanos > 0 and not all(budget.has_room_for(nanos) for budget in budgets):
                 expected = "over_budget"
 
-            assert self._send(dispatch, attempt, budgets, in_doubt=False) == expected
+            modelled = ModelledAttempt(attempt, budgets, dispatch)
+            assert self._send(modelled, in_doubt=False) == expected
 
             if expected == "admitted":
                 for budget in budgets:
                     budget.reserved += nanos
-                self.open[attempt.id] = (attempt, budgets)
-                self.sent.append((dispatch, attempt, budgets))
+                dispatch.attempts.append(attempt.id)
+                self.dispatches[dispatch.record.id] = dispatch
+                self.open[attempt.id] = modelled
+                self.sent.append(modelled)
 
         @precondition(lambda self: self.sent)
         @rule(data=st.data())
         def begin_again_in_doubt(self, data: st.DataObject) -> None:
-            dispatch, attempt, budgets = data.draw(st.sampled_from(self.sent))
-            assert self._send(dispatch, attempt, budgets, in_doubt=True) in ("known", "expired")
+            assert self._send(data.draw(st.sampled_from(self.sent)), in_doubt=True) in ("known", "expired")
 
         @precondition(lambda self: self.open)
-        @rule(data=st.data(), cost=AMOUNTS, times=st.integers(1, 2))
-        def settle(self, data: st.DataObject, cost: int, times: int) -> None:
-            attempt, budgets = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
-            for _ in range(times):
-                self._settle(a_settlement(attempt, cost_nanos=cost, outcome=an_outcome()))
-            self._post(budgets, attempt.reserved_nanos, cost)
+        @rule(data=st.data(), cost=AMOUNTS, times=st.integers(1, 2), ends=st.booleans())
+        def settle(self, data: st.DataObject, cost: int, times: int, ends: bool) -> None:
+            attempt = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
+            self._settle_once(attempt, cost, times, ends=ends)
+            self._post(attempt, cost)
 
         @precondition(lambda self: self.open)
         @rule(data=st.data())
         def void(self, data: st.DataObject) -> None:
-            attempt, budgets = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
-            self._settle(void_of(attempt))
-            self._post(budgets, attempt.reserved_nanos, 0)
+            attempt = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
+            self._settle(void_of(attempt.record))
+            self._post(attempt, 0)
 
         @rule()
         def expire(self) -> None:
             at = datetime.now(UTC) + timedelta(minutes=3)
             connection.execute("SELECT ledger_expire(%s, 1000)", [at])
             connection.execute("UPDATE ledger_sweep SET swept_until = '-infinity'")
-            for attempt, budgets in self.open.values():
-                self._post(budgets, attempt.reserved_nanos, attempt.reserved_nanos)
+            for attempt_id, attempt in self.open.items():
+                self._post(attempt, attempt.record.reserved_nanos)
+                attempt.dispatch.is_given_up |= attempt.dispatch.attempts[-1] == attempt_id
             self.expired |= self.open
             self.open.clear()
 
         @precondition(lambda self: self.expired)
-        @rule(data=st.data(), cost=AMOUNTS, times=st.integers(1, 2))
-        def settle_late(self, data: st.DataObject, cost: int, times: int) -> None:
-            attempt, budgets = self.expired.pop(data.draw(st.sampled_from(sorted(self.expired))))
-            for _ in range(times):
-                self._settle(a_settlement(attempt, cost_nanos=cost, outcome=an_outcome()))
-            for budget in budgets:
-                budget.settled += min(cost, attempt.reserved_nanos) - attempt.reserved_nanos
-                budget.overage += max(cost - attempt.reserved_nanos, 0)
+        @rule(data=st.data(), cost=AMOUNTS, times=st.integers(1, 2), ends=st.booleans())
+        def settle_late(self, data: st.DataObject, cost: int, times: int, ends: bool) -> None:
+            attempt = self.expired.pop(data.draw(st.sampled_from(sorted(self.expired))))
+            self._settle_once(attempt, cost, times, ends=ends)
+            reserved = attempt.record.reserved_nanos
+            for budget in attempt.budgets:
+                budget.settled += min(cost, reserved) - reserved
+                budget.overage += max(cost - reserved, 0)
 
         @rule(which=st.integers(0, 1), limit=LIMITS)
         def change_limit(self, which: int, limit: int) -> None:
@@ -161,28 +192,34 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
         def teardown(self) -> None:
             books.assert_they_agree()
 
-        def _send(
-            self, dispatch: Any, attempt: AttemptRecord, budgets: list[ModelledBudget], *, in_doubt: bool
-        ) -> str:
+        def _send(self, attempt: ModelledAttempt, *, in_doubt: bool) -> str:
             wire = [
                 {
-                    "dispatch": dispatch,
-                    "attempt": attempt,
-                    "is_first": True,
-                    "slots": list(range(1, len(budgets) + 1)),
+                    "dispatch": attempt.dispatch.record,
+                    "attempt": attempt.record,
+                    "is_first": attempt.record.is_first,
+                    "slots": list(range(1, len(attempt.budgets) + 1)),
                 }
             ]
             row = connection.execute(
                 "SELECT ledger_begin(%s::jsonb, %s::jsonb, %s)::text",
-                [_json([budget.key for budget in budgets]), _json(wire), in_doubt],
+                [_json([budget.key for budget in attempt.budgets]), _json(wire), in_doubt],
             ).fetchone()
             return str(json.loads(row[0])["verdicts"][0][0])
+
+        def _settle_once(self, attempt: ModelledAttempt, cost: int, times: int, *, ends: bool) -> None:
+            """However often it is sent. A process ends each of its dispatches once."""
+            is_last_word = ends and self.dispatches.pop(attempt.dispatch.record.id, None) is not None
+            outcome = an_outcome() if is_last_word else None
+            for _ in range(times):
+                self._settle(a_settlement(attempt.record, cost_nanos=cost, outcome=outcome))
 
         def _settle(self, settlement: Any) -> None:
             connection.execute("SELECT ledger_settle(%s::jsonb, '[]')", [_json([settlement])])
 
-        def _post(self, budgets: list[ModelledBudget], reserved: int, cost: int) -> None:
-            for budget in budgets:
+        def _post(self, attempt: ModelledAttempt, cost: int) -> None:
+            reserved = attempt.record.reserved_nanos
+            for budget in attempt.budgets:
                 budget.reserved -= reserved
                 budget.settled += min(cost, reserved)
                 budget.overage += max(cost - reserved, 0)
