@@ -186,7 +186,7 @@ class Attempts:
                         await taking.take(part)
                     reception.end()
         except UpstreamError as error:
-            error.usage = error.usage or reception.usage
+            error.usage = error.usage or reception.final_usage
             raise
         first_byte_at = attempt.first_byte_at or self.ports.clock.monotonic()
         is_kept = delivery is Delivery.BUFFERED

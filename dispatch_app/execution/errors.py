@@ -219,7 +219,7 @@ class RedirectedError(UpstreamError):
 
 
 class StoppedError(UpstreamError):
-    """The attempt was cut from our side while the vendor was at it, and is charged for what had come by then."""
+    """The attempt was cut from our side while the vendor was at it."""
 
     fails_over = False
 

@@ -71,6 +71,11 @@ class Reception:
                 raise SupersededError(wire_status=200)
         return self._note_choices(part) if part.choices else part
 
+    @property
+    def final_usage(self) -> Usage | None:
+        """What the vendor reported once all choices were complete. What it says in their midst is no last word."""
+        return self.usage if len(self._finished) >= self._attempt.request.choices else None
+
     def end(self) -> None:
         """The vendor says that this was all.
 

@@ -42,7 +42,8 @@ def charge_fault(
     """
     if not error.is_billable:
         return NOTHING
-    if isinstance(error, StoppedError) and error.usage is None and received_bytes is not None:
+    is_uncounted = isinstance(error, StoppedError) and error.usage is None
+    if is_uncounted and received_bytes is not None and not candidate.model.bills_after_cut:
         return _charge_received(candidate, facts, received_bytes)
     return charge_reply(usage=error.usage, candidate=candidate, facts=facts)
 

@@ -98,6 +98,7 @@ class ProviderAdmin(Stoppable, NeverDeleted, AuditedAdmin):
                     "first_byte_timeout_ms",
                     "idle_timeout_ms",
                     "bills_server_errors",
+                    "bills_after_cut",
                 )
             },
         ),

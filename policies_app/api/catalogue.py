@@ -31,6 +31,7 @@ class ProviderSerializer(StrictModelSerializer):
             "first_byte_timeout_ms",
             "idle_timeout_ms",
             "bills_server_errors",
+            "bills_after_cut",
             "created_at",
         )
         read_only_fields = ("created_at",)

@@ -52,6 +52,11 @@ class Provider(models.Model):
     bills_server_errors = models.BooleanField(
         default=False, help_text="On: a 5xx is charged at the worst case, because the vendor may bill it."
     )
+    bills_after_cut = models.BooleanField(
+        default=True,
+        help_text="On: an answer that is cut off is charged what was reserved, because the vendor may go on and bill it"
+        " to its end. Off: by what had come, for vendors that stop when the connection closes.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:

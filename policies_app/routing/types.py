@@ -55,7 +55,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueModel:
-    """One model of the fleet as the catalogue describes it. `prices` are ordered by `effective_from`."""
+    """One model of the fleet as the catalogue describes it. `prices` are ordered by `effective_from`.
+
+    `bills_after_cut` says that its vendor may go on, and bill, when the connection is closed before the answer's end.
+    """
 
     id: int
     name: str
@@ -72,6 +75,7 @@ class CatalogueModel:
     prices: tuple[Price, ...]
     cold_after_s: int | None = None
     cold_penalty_ms: int = 0
+    bills_after_cut: bool = True
 
     def price_at(self, now: datetime) -> Price | None:
         """The price row in force at `now`, or None if the model has no price yet."""

@@ -47,4 +47,5 @@ def _catalogue_model(row: Model, prices: tuple[routing.Price, ...]) -> routing.C
         prices=prices,
         cold_after_s=row.cold_after_s,
         cold_penalty_ms=row.cold_penalty_ms,
+        bills_after_cut=row.provider.bills_after_cut,
     )

@@ -52,8 +52,9 @@ def make_candidate(
     output_tokens_limit: int = 50,
     timeout_ms: int | None = None,
     facts: Facts | None = None,
+    bills_after_cut: bool = False,
 ) -> Candidate:
-    """One token of any kind costs `nanos_a_token`."""
+    """One token of any kind costs `nanos_a_token`. Its vendor stops when the connection closes, unless it is said otherwise."""
     nanos = nanos_a_token * NANOS_A_TOKEN
     price = Price(
         id=number,
@@ -78,6 +79,7 @@ def make_candidate(
         image_tokens_bound=1_000,
         enabled=True,
         prices=(price,),
+        bills_after_cut=bills_after_cut,
     )
     bound = bound_nanos(
         facts=facts or make_facts(), model=model, price=price, output_tokens_limit=output_tokens_limit

@@ -280,6 +280,20 @@ _LEDGER = (
         tests=EXECUTION,
     ),
     Mutant(
+        name="what is cut is charged by what came also where the vendor goes on",
+        path=f"{_EXECUTION}/settlement.py",
+        search="received_bytes is not None and not candidate.model.bills_after_cut:",
+        replace="received_bytes is not None:",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a report from the middle of an answer that broke off is the cost",
+        path=f"{_EXECUTION}/forwarding.py",
+        search="return self.usage if len(self._finished) >= self._attempt.request.choices else None",
+        replace="return self.usage",
+        tests=EXECUTION,
+    ),
+    Mutant(
         name="a vendor's silence costs nothing",
         path=f"{_EXECUTION}/settlement.py",
         search="    if usage is None or not _is_countable(usage):\n        return _charge_bound(candidate, facts)\n",

@@ -210,6 +210,7 @@ class _Visit:
         self._chance = chance
         self._price = candidate.price
         self._wire_name = candidate.model.wire_name
+        self._bills_after_cut = candidate.model.bills_after_cut
         self._bills_failures = temper.bills_failures
         self._fault = chance.one_of(*temper.faults) if chance.hits(temper.fault_share) else None
         is_odd = chance.hits(temper.odd_report_share)
@@ -237,7 +238,7 @@ class _Visit:
         if self._fault in _REFUSALS:
             await asyncio.sleep(chance.span(0.001, 0.5))
             raise self._refusal()
-        self._bill(replace(self._full, output_tokens=0))
+        self._bill(self._full if self._bills_after_cut else replace(self._full, output_tokens=0))
         if self._fault is Fault.SILENT:
             await asyncio.sleep(FIRST_BYTE_S)
             raise FirstByteTimeoutError
@@ -285,8 +286,10 @@ class _Visit:
             self._complete()
             return StreamPart(model=self._wire_name, choices=[], usage=reported)
         self._tokens_told += tokens
-        self._bill(replace(self._full, output_tokens=self._tokens_told))
-        usage = self._call.truth if self._is_running_report and self._report is Report.HONEST else None
+        if not self._bills_after_cut:
+            self._bill(replace(self._full, output_tokens=self._tokens_told))
+        so_far = replace(self._full, output_tokens=self._tokens_told)
+        usage = so_far if self._is_running_report and self._report is Report.HONEST else None
         if text is None:
             choice = ChunkChoice(index=index, delta={}, finish_reason="stop")
         else:

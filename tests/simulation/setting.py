@@ -201,6 +201,7 @@ def _model(chance: Chance, name: str, number: int) -> CatalogueModel:
         enabled=True,
         prices=(_price(chance, number),),
         cold_penalty_ms=chance.one_of(0, 0, 300),
+        bills_after_cut=chance.hits(0.5),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from policies_app.models import Provider
 from sandbox.faults import Fault, FaultKind
 from sandbox.server import SandboxServer
 from tests.factories import make_model, make_policy, make_provider
@@ -197,9 +198,12 @@ def test_a_caller_can_shorten_the_deadline(
     assert attempt_rows()[0]["fault"] == "deadline_exceeded"
 
 
-def test_a_client_that_hangs_up_stops_the_vendor_and_pays_for_what_it_got(
-    vendor: SandboxServer, gateway: RunningGateway, shop: Shop
+@pytest.mark.parametrize("bills_after_cut", [False, True])
+def test_a_client_that_hangs_up_stops_the_vendor_and_pays_for_what_it_may_bill(
+    vendor: SandboxServer, gateway: RunningGateway, shop: Shop, bills_after_cut: bool
 ) -> None:
+    Provider.objects.update(bills_after_cut=bills_after_cut)
+    gateway.catch_up()
     vendor.script(Fault(chunk_delay_ms=50))
     stream = gateway.client(shop.key).chat.completions.create(
         model="auto", messages=[{"role": "user", "content": "Tell me a story in 400 words"}], stream=True
@@ -215,7 +219,7 @@ def test_a_client_that_hangs_up_stops_the_vendor_and_pays_for_what_it_got(
     assert attempt["fault"] == "client_disconnected"
     assert attempt["estimated"]
     assert attempt["cost_nanos"] >= vendor.ledger.total_nanos
-    assert attempt["cost_nanos"] < attempt["reserved_nanos"]
+    assert (attempt["cost_nanos"] == attempt["reserved_nanos"]) is bills_after_cut
 
 
 def _wait_for_end() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.canonical import Request, StreamPart
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.errors import (
     CredentialRefusedError,
@@ -553,6 +553,51 @@ async def test_a_client_that_hangs_up_on_hidden_reasoning_pays_the_bound() -> No
         await stream(case, sink, fields={"reasoning_effort": "high"})
 
     assert case.ledger.settlements[0].cost_nanos == SMALL.bound_nanos
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost_nanos"), [(USAGE, COST), (Usage(), 0)], ids=["what it used", "an explicit zero"]
+)
+async def test_what_was_reported_at_the_end_is_the_cost_also_for_a_client_that_hung_up_just_then(
+    usage: Usage, cost_nanos: int
+) -> None:
+    sink = CollectingSink()
+    case = scenario(scenes=[[delta("12345"), finish(), report(usage), sink.abandon, delta("")]])
+
+    with pytest.raises(DispatchError):
+        await stream(case, sink, candidates=[make_candidate(bills_after_cut=True)])
+
+    (settlement,) = case.ledger.settlements
+    assert (settlement.cost_nanos, settlement.estimated) == (cost_nanos, False)
+
+
+async def test_a_client_that_hangs_up_pays_the_bound_where_the_vendor_may_go_on() -> None:
+    sink = CollectingSink()
+    goes_on = make_candidate(bills_after_cut=True)
+    case = scenario(scenes=[[delta("12345"), sink.abandon, delta("never"), finish(), report()]])
+
+    with pytest.raises(DispatchError):
+        await stream(case, sink, candidates=[goes_on])
+
+    (settlement,) = case.ledger.settlements
+    assert (settlement.cost_nanos, settlement.estimated) == (goes_on.bound_nanos, True)
+
+
+@pytest.mark.parametrize("bills_after_cut", [False, True])
+async def test_a_report_from_the_middle_of_a_cut_answer_is_not_what_it_cost(bills_after_cut: bool) -> None:
+    sink = CollectingSink()
+    so_far = StreamPart(
+        model="small", choices=delta("12345").choices, usage=Usage(input_tokens=3, output_tokens=1)
+    )
+    case = scenario(scenes=[[so_far, delta("678"), sink.abandon, delta("never"), finish(), report()]])
+    candidate = make_candidate(bills_after_cut=bills_after_cut)
+
+    with pytest.raises(DispatchError):
+        await stream(case, sink, candidates=[candidate])
+
+    (settlement,) = case.ledger.settlements
+    assert settlement.cost_nanos == (candidate.bound_nanos if bills_after_cut else 100 + len("12345678"))
+    assert settlement.estimated
 
 
 async def test_a_client_that_hung_up_before_the_first_byte_is_asked_for_nobody() -> None:
