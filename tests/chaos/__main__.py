@@ -15,14 +15,14 @@ from pathlib import Path
 
 from tests.chaos.ground import ROOT, Ground, chaos_ground
 
-PARTS = ("budgets", "acknowledged", "kills", "away", "once")
+PARTS = ("budgets", "acknowledged", "kills", "away", "once", "disconnects")
 SHORT = {
     "trials": 1, "fill": 50, "callers": 24, "processes": 2, "dispatches": 60, "away": 2.0, "round": 2.5, "kill": 0.6,
-    "keys": 1,
+    "keys": 1, "disconnects": 150,
 }  # fmt: skip
 LONG = {
     "trials": 200, "fill": 1_000, "callers": 256, "processes": 8, "dispatches": 300_000, "away": 60.0, "round": 20.0, "kill": 5.0,
-    "keys": 100,
+    "keys": 100, "disconnects": 10_000,
 }  # fmt: skip
 
 

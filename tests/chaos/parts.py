@@ -7,6 +7,7 @@ from bench.report import Bar, Report
 from tests.chaos.acknowledged import run_acknowledged
 from tests.chaos.budgets import run_budgets, run_fill
 from tests.chaos.database_away import run_away
+from tests.chaos.disconnects import run_disconnects
 from tests.chaos.idempotency import run_once
 from tests.chaos.kills import lift_all, run_cut, run_kill
 from tests.chaos.town import Town
@@ -161,6 +162,45 @@ def measure_once(report: Report, town: Town, options: argparse.Namespace) -> Non
     )
 
 
+def measure_disconnects(report: Report, town: Town, options: argparse.Namespace) -> None:
+    """Callers that hang up at any byte."""
+    figures = run_disconnects(
+        town,
+        seed=options.seed,
+        wanted=options.disconnects,
+        callers=min(options.callers, 32),
+        processes=min(options.processes, 2),
+    )
+    report.add_figures(
+        left=figures.left, by_manner=dict(figures.by_manner), never_admitted=figures.unadmitted, cut=figures.cut,
+        closed_p50_ms=_share(figures.closed_ms, 0.5), closed_p99_ms=_share(figures.closed_ms, 0.99),
+        terminal_p50_ms=_share(figures.terminal_ms, 0.5), terminal_p99_ms=_share(figures.terminal_ms, 0.99),
+        zeros=figures.zeros, below_truth_rows=figures.below_truth, seconds=round(figures.seconds, 1),
+    )  # fmt: skip
+    _bar(report, "stream of the vendor closed after a hang-up", max(figures.closed_ms), "ms", at_most=250)
+    _bar(report, "row terminal after a hang-up", max(figures.terminal_ms) / 1000, "s", at_most=2.0)
+    _bar(
+        report,
+        "streams and rows that never end after a hang-up",
+        figures.never_closed + figures.never_terminal,
+        "of both",
+    )
+    _bar(report, "booked below the vendor's truth after a hang-up", figures.below_truth_nanos, "nano-dollars")
+    _bar(report, "explicit zeros charged after a hang-up", figures.zeros_charged, "rows")
+    _bar(report, "calls of the vendor without a row after a hang-up", figures.unlogged, "calls")
+    _bar(
+        report,
+        "left open or reserved after a hang-up",
+        figures.left_open + figures.left_reserved_nanos,
+        "of both",
+    )
+
+
+def _share(figures: list[float], share: float) -> float:
+    """The figure that so much of all of them do not exceed."""
+    return sorted(figures)[min(len(figures) - 1, int(share * len(figures)))]
+
+
 def _bar(report: Report, name: str, figure: float, unit: str, *, at_most: float = 0) -> None:
     report.bars.append(Bar(name=name, figure=figure, at_most=at_most, unit=unit))
 
@@ -171,4 +211,5 @@ MEASURES: dict[str, Callable[[Report, Town, argparse.Namespace], None]] = {
     "kills": measure_kills,
     "away": measure_away,
     "once": measure_once,
+    "disconnects": measure_disconnects,
 }

@@ -57,6 +57,11 @@ class Town:
         running.process.kill()
         running.process.wait()
 
+    @property
+    def wire_names(self) -> dict[int, str]:
+        """What the vendor calls each model, by its row."""
+        return {model.pk: model.wire_name for model in (self.fleet.small, self.fleet.mid)}
+
     def calls_by_nonce(self) -> Counter[str]:
         """How often the vendor was called for each nonce."""
         return Counter(
@@ -68,7 +73,7 @@ class Town:
 def open_town(ground: Ground, vendor: SandboxServer) -> Iterator[Town]:
     """Create the rows that everybody shares; all web processes end with the block."""
     fleet = make_sandbox_fleet(vendor.base_url)
-    policies = {strategy: _policy(strategy, fleet) for strategy in STRATEGIES}
+    policies = {strategy: _policy(strategy, fleet) for strategy in (*STRATEGIES, Strategy.SINGLE)}
     town = Town(ground=ground, vendor=vendor, fleet=fleet, policies=policies)
     try:
         yield town
@@ -81,6 +86,7 @@ def open_town(ground: Ground, vendor: SandboxServer) -> Iterator[Town]:
 def _policy(strategy: Strategy, fleet: Fleet) -> Policy:
     policy = make_policy(f"chaos-{strategy}")
     route = {"hedge_delay_ms": 20} if strategy is Strategy.HEDGED else {}
-    make_rule(policy, "default", models=[fleet.small, fleet.mid], strategy=strategy, is_default=True, **route)
+    models = [fleet.small] if strategy is Strategy.SINGLE else [fleet.small, fleet.mid]
+    make_rule(policy, "default", models=models, strategy=strategy, is_default=True, **route)
     publish(policy)
     return policy
