@@ -185,12 +185,12 @@ def measure_disconnects(report: Report, town: Town, options: argparse.Namespace)
         figures.never_closed + figures.never_terminal,
         "of both",
     )
-    _bar(report, "booked below the vendor's truth after a hang-up", figures.below_truth_nanos, "nano-dollars")
+    _bar(report, "charged below the vendor's truth after a hang-up", figures.below_truth_nanos, "nano-dollars")
     _bar(report, "explicit zeros charged after a hang-up", figures.zeros_charged, "rows")
     _bar(report, "calls of the vendor without a row after a hang-up", figures.unlogged, "calls")
     _bar(
         report,
-        "left open or reserved after a hang-up",
+        "left open or held back after a hang-up",
         figures.left_open + figures.left_reserved_nanos,
         "of both",
     )
