@@ -185,7 +185,9 @@ def measure_disconnects(report: Report, town: Town, options: argparse.Namespace)
         figures.never_closed + figures.never_terminal,
         "of both",
     )
-    _bar(report, "charged below the vendor's truth after a hang-up", figures.below_truth_nanos, "nano-dollars")
+    _bar(
+        report, "charged below the vendor's truth after a hang-up", figures.below_truth_nanos, "nano-dollars"
+    )
     _bar(report, "explicit zeros charged after a hang-up", figures.zeros_charged, "rows")
     _bar(report, "calls of the vendor without a row after a hang-up", figures.unlogged, "calls")
     _bar(
