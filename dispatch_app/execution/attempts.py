@@ -88,11 +88,12 @@ class Attempts:
         self._busy_since = 0.0
         self._is_closed = False
         self._has_lost_client = False
+        self._is_draining = False
 
     def watch(self, sink: Sink) -> None:
-        """Forward to `sink` what is delivered directly, and stop everything when its client hangs up."""
+        """Forward to `sink` what is delivered directly, for as long as its client is there."""
         self._sink = sink
-        sink.on_abandoned(lambda: self._cut(ClientGoneError(wire_status=200)))
+        sink.on_abandoned(self.hang_up)
 
     @property
     def is_streamed(self) -> bool:
@@ -179,8 +180,8 @@ class Attempts:
             return await self._whole(attempt)
         reception = Reception(attempt=attempt, clock=self.ports.clock, claim=claim)
         try:
-            async with self._running[attempt] as cut:
-                taking = self._taking(reception, cut=cut, delivery=delivery)
+            async with self._running[attempt]:
+                taking = self._taking(reception, delivery=delivery)
                 async with self.ports.upstream.stream(_call(attempt, stream=True)) as parts:
                     async for part in parts:
                         await taking.take(part)
@@ -251,11 +252,27 @@ class Attempts:
         self._cut(SupersededError(wire_status=200), spared=winner)
 
     def hang_up(self) -> None:
-        """The client of a plain dispatch is gone: nothing more is asked. A call that comes whole cannot be un-run, and is heard out."""
+        """The client is gone: nothing more is asked.
+
+        What runs is cut, or read on for as long as the plan says. A call that comes whole cannot be un-run, and is heard out.
+        """
         self._has_lost_client = True
-        for attempt, cut in self._running.items():
-            if not attempt.comes_whole:
-                cut.now(ClientGoneError(wire_status=200))
+        streamed = [cut for attempt, cut in self._running.items() if not attempt.comes_whole]
+        drain_s = self._start_drain() if streamed else 0.0
+        for cut in streamed:
+            cut.within(ClientGoneError(wire_status=200), in_s=drain_s)
+
+    def _start_drain(self) -> float:
+        """Seconds for which what runs is read on, zero if it is not."""
+        drain_ms = self.order.plan.drain_ms
+        self._is_draining = self._is_draining or (drain_ms is not None and self.ports.drains.start())
+        return drain_ms / 1000 if drain_ms is not None and self._is_draining else 0.0
+
+    def end_drain(self) -> None:
+        """The dispatch is over: if it was drained, another one may be."""
+        if self._is_draining:
+            self._is_draining = False
+            self.ports.drains.end()
 
     def cut_killed(self, is_killed: Callable[[Candidate], bool]) -> None:
         """Stop the attempts whose target is killed, at once."""
@@ -387,13 +404,12 @@ class Attempts:
             parts=disassemble(reply) if self.is_streamed else [],
         )
 
-    def _taking(self, reception: Reception, *, cut: Cut, delivery: Delivery) -> Collecting | Forwarding:
+    def _taking(self, reception: Reception, *, delivery: Delivery) -> Collecting | Forwarding:
         if delivery is Delivery.BUFFERED or self._sink is None:
             return Collecting(reception=reception)
         return Forwarding(
             reception=reception,
             sink=self._sink,
-            cut=cut,
             choices=self.order.request.choices,
             delivered=self.delivered,
         )

@@ -61,7 +61,7 @@ class Dispatch:
         return StreamTail(parts=answer.parts, usage=answer.usage)
 
     def hang_up(self) -> None:
-        """Nobody waits for the reply of `complete` any more: whatever would only be asked for it is not asked."""
+        """Nobody waits for the answer any more: whatever would only be asked for it is not asked."""
         self._attempts.hang_up()
 
     def cut(self, killed: KilledTargets) -> None:
@@ -81,6 +81,8 @@ class Dispatch:
         except DispatchError as error:
             attempts.error = error
             accepted = None
+        finally:
+            attempts.end_drain()
         if accepted is None:
             raise await attempts.give_up()
         await attempts.succeed(accepted.answer, validated=accepted.validated)

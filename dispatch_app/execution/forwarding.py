@@ -5,18 +5,9 @@ from dataclasses import dataclass, field
 
 from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.canonical import ChunkChoice, StreamPart
-from dispatch_app.execution.cut import Cut
-from dispatch_app.execution.errors import (
-    ClientGoneError,
-    InvalidReplyError,
-    SupersededError,
-    TruncatedError,
-)
+from dispatch_app.execution.errors import InvalidReplyError, SupersededError, TruncatedError
 from dispatch_app.execution.ports import Clock, Sink
 from policies_app.routing.types import Usage
-
-CLIENT_STALL_S = 60.0
-"""A client that takes nothing for so long counts as gone."""
 
 Claim = Callable[[RunningAttempt], bool]
 """Asked at the first byte of an attempt: whether it may go on, or another one came before it."""
@@ -114,13 +105,10 @@ class Collecting:
 class Forwarding:
     """Hands an answer to the client as it comes, but for its last part, which waits until the dispatch is settled."""
 
-    def __init__(
-        self, *, reception: Reception, sink: Sink, cut: Cut, choices: int, delivered: Delivered
-    ) -> None:
+    def __init__(self, *, reception: Reception, sink: Sink, choices: int, delivered: Delivered) -> None:
         self.reception = reception
         self.parts: list[StreamPart] = []
         self._sink = sink
-        self._cut = cut
         self._unfinished = choices
         self._delivered = delivered
         self._continues = delivered.has_begun
@@ -141,11 +129,8 @@ class Forwarding:
 
     async def _forward(self, part: StreamPart) -> None:
         self._delivered.add(part)
-        if self._sink.offer(part):
-            return
-        self._cut.alarm(ClientGoneError(wire_status=200), in_s=CLIENT_STALL_S)
-        await self._sink.put(part)
-        self._cut.call_off()
+        if not self._sink.offer(part):
+            await self._sink.put(part)
 
 
 def _without_role(part: StreamPart) -> StreamPart:

@@ -1,8 +1,9 @@
 """What the dispatcher is asked to do, and with what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.ports import (
     BudgetKey,
     Clock,
@@ -49,3 +50,4 @@ class Ports:
     retries: RetryBudget
     hedges: HedgeBudget
     health: Health
+    drains: Drains = field(default_factory=Drains)

@@ -11,6 +11,7 @@ import uuid_utils.compat
 
 from dispatch_app.claims import KeyBook
 from dispatch_app.execution.dispatcher import Dispatch
+from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
@@ -82,6 +83,7 @@ class Services:
     owners: Owners = field(default_factory=Owners)
     retries: RetryBudget = field(default_factory=RetryBudget)
     hedges: HedgeBudget = field(default_factory=HedgeBudget)
+    drains: Drains = field(default_factory=Drains)
 
     def snapshot(self) -> Snapshot:
         """The snapshot of the moment.
@@ -110,5 +112,6 @@ class Services:
             retries=self.retries,
             hedges=self.hedges,
             health=self.health,
+            drains=self.drains,
         )
         return Dispatch(order=order, ports=ports)

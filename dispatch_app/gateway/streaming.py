@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from dispatch_app.execution.canonical import StreamPart
 from dispatch_app.execution.dispatcher import StreamTail
-from dispatch_app.execution.errors import DispatchError
+from dispatch_app.execution.errors import ClientGoneError, DispatchError
 
 MOST_QUEUED_PARTS = 32
+CLIENT_STALL_S = 60.0
+"""A client that takes nothing for so long counts as gone."""
 
 Item = StreamPart | StreamTail | DispatchError
 
@@ -15,7 +17,7 @@ Item = StreamPart | StreamTail | DispatchError
 class StreamQueue:
     """Implements `dispatch_app.execution.ports.Sink`. Its last item is the tail of the stream, or the error.
 
-    With `remembers`, what was forwarded stays in `remembered`.
+    With `remembers`, what was forwarded stays in `remembered`, whether or not somebody was there to read it.
     """
 
     def __init__(self, *, remembers: bool = False) -> None:
@@ -39,7 +41,8 @@ class StreamQueue:
         if self._queue.qsize() >= MOST_QUEUED_PARTS:
             self._has_room.clear()
             return False
-        self._queue.put_nowait(part)
+        if not self.is_abandoned:
+            self._queue.put_nowait(part)
         if self._remembers:
             self.remembered.append(part)
         return True
@@ -47,17 +50,23 @@ class StreamQueue:
     async def put(self, part: StreamPart) -> None:
         """See `Sink.put`."""
         while not self.offer(part):
-            await self._has_room.wait()
+            try:
+                await asyncio.wait_for(self._has_room.wait(), CLIENT_STALL_S)
+            except TimeoutError:
+                self.abandon()
 
     def end(self, item: StreamTail | DispatchError) -> None:
-        """Put the last item."""
-        self._queue.put_nowait(item)
+        """Put the last item. Who comes back late has missed parts, and must not take the rest for a whole answer."""
+        self._queue.put_nowait(ClientGoneError().as_dispatch_error() if self.is_abandoned else item)
 
     def abandon(self) -> None:
-        """Nobody reads any more."""
+        """Nobody reads any more: what is queued is dropped, as is whatever comes."""
         if self.is_abandoned:
             return
         self.is_abandoned = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._has_room.set()
         if self._on_abandoned is not None:
             self._on_abandoned()
 

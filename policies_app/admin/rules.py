@@ -83,6 +83,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "when_none_passes": "If no answer passes",
             "patience_ms": "Patience, ms",
             "hedge_delay_ms": "Hedge after, ms",
+            "drain_ms": "Read on after a hang-up, ms",
             "allow_dearer_fallback": "Allow dearer fallback",
         }
         help_texts = {
@@ -195,6 +196,7 @@ class RuleAdmin(AuditedAdmin):
                     "allow_dearer_fallback",
                     "fall_back_on_long_context",
                     "continue_broken_streams",
+                    "drain_ms",
                 )
             },
         ),

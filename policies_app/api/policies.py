@@ -91,6 +91,7 @@ class RuleSerializer(StrictModelSerializer):
             "allow_dearer_fallback",
             "fall_back_on_long_context",
             "continue_broken_streams",
+            "drain_ms",
             "when_none_passes",
             "pick",
             "judge",

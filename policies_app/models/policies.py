@@ -141,6 +141,13 @@ class Rule(models.Model):
         default=False,
         help_text="The next step carries on a stream that broke off after it had begun to reach the client.",
     )
+    drain_ms = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="When a client hangs up, its answer is read on for so long, and costs what the vendor counts in the end; "
+        "empty: it is cut at once, and costs what was reserved where the vendor may bill it to its end.",
+    )
     when_none_passes = models.CharField(
         max_length=16,
         choices=choices_of(WhenNonePasses),

@@ -64,6 +64,7 @@ def _plan(rule: CompiledRule, screening: Screening, situation: Situation) -> Rou
         max_cost_nanos=route.max_cost_nanos,
         fall_back_on_long_context=route.fall_back_on_long_context,
         continue_broken_streams=route.continue_broken_streams,
+        drain_ms=route.drain_ms,
         when_none_passes=route.when_none_passes,
         pick=route.pick,
         judge=route.judge,

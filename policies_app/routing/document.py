@@ -64,7 +64,8 @@ class RouteDocument:
 
     `max_cost_nanos` bounds what all calls together may cost, None: the budgets alone do. `fall_back_on_long_context`
     lets a request that a vendor finds too long go on to the next step. `continue_broken_streams` lets the next step
-    carry on an answer that broke off after it had begun to reach the client.
+    carry on an answer that broke off after it had begun to reach the client. `drain_ms` is how long an answer is read on
+    when its client hangs up, so that the vendor's own count of it is known; None: it is cut at once.
 
     *cascade* reads `when_none_passes`. *parallel* reads `pick`, `judge` (if it picks by judge) and `patience_ms`: how
     long to wait for the others once one answer is there. *hedged* reads `hedge_delay_ms`: the least delay before the
@@ -79,6 +80,7 @@ class RouteDocument:
     allow_dearer_fallback: bool = False
     fall_back_on_long_context: bool = False
     continue_broken_streams: bool = False
+    drain_ms: int | None = None
     when_none_passes: WhenNonePasses = WhenNonePasses.RETURN_LAST
     pick: Pick = Pick.FIRST_VALID
     judge: JudgeReference | None = None
@@ -90,6 +92,8 @@ class RouteDocument:
         require_integer(self.max_attempts, "max_attempts", least=1)
         if self.max_cost_nanos is not None:
             require_integer(self.max_cost_nanos, "max_cost_nanos", least=0, most=LARGEST_NANOS)
+        if self.drain_ms is not None:
+            require_integer(self.drain_ms, "drain_ms", least=1)
         if self.patience_ms is not None:
             require_integer(self.patience_ms, "patience_ms", least=0)
         if self.hedge_delay_ms is not None:

@@ -26,13 +26,15 @@ def plan_in_words(plan: RoutePlan) -> str:
 
 
 def remarks(plan: RoutePlan) -> Iterator[str]:
-    """What else bears on the plan, a sentence each: answers that do not pass, targets that fail, cold starts."""
+    """What else bears on the plan, a sentence each: answers that do not pass, hang-ups, targets that fail, cold starts."""
     if plan.strategy is Strategy.CASCADE and plan.candidates[-1].validators:
         yield (
             "If none passes, the last answer is given, marked as not validated."
             if plan.when_none_passes is WhenNonePasses.RETURN_LAST
             else "If none passes, the request fails."
         )
+    if plan.drain_ms is not None:
+        yield f"If the client hangs up, the answer is read on for {plan.drain_ms / 1000:g} s at most."
     for candidate in plan.candidates:
         remark = _health_remark(candidate)
         if remark:

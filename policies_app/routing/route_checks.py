@@ -239,6 +239,7 @@ class _Checks:
         for reference in named_judges(route):
             judge = self.judges.get((reference.name, reference.version))
             yield f"The timeout of judge {reference}", None if judge is None else judge.timeout_ms
+        yield "Reading on after a hang-up", route.drain_ms
         if route.strategy is Strategy.PARALLEL:
             yield "The patience", route.patience_ms
         if route.strategy is Strategy.HEDGED:

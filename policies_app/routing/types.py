@@ -332,6 +332,7 @@ class RoutePlan:
     max_cost_nanos: int | None = None
     fall_back_on_long_context: bool = False
     continue_broken_streams: bool = False
+    drain_ms: int | None = None
     when_none_passes: WhenNonePasses = WhenNonePasses.RETURN_LAST
     pick: Pick = Pick.FIRST_VALID
     judge: JudgeReference | None = None

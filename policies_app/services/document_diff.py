@@ -85,6 +85,23 @@ def _changes_of_rule(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentC
     before, after = route_in_words(old.route), route_in_words(new.route)
     if before != after:
         yield _change(ChangeKind.CHANGED, new, f"{after}; was {before}.")
+    yield from _changes_of_envelope(old, new)
+    if old.route.drain_ms != new.route.drain_ms:
+        before, after = _drain(old.route.drain_ms), _drain(new.route.drain_ms)
+        yield _change(ChangeKind.CHANGED, new, f"{after} when its client hangs up; was {before}.")
+    for field, words in _LEAVES:
+        before, after = getattr(old.route, field), getattr(new.route, field)
+        if before != after:
+            yield _change(ChangeKind.CHANGED, new, f"{'now' if after else 'no longer'} {words}.")
+    if old.route.allow_dearer_fallback != new.route.allow_dearer_fallback:
+        allowed = "may" if new.route.allow_dearer_fallback else "may no longer"
+        yield _change(ChangeKind.CHANGED, new, f"{allowed} fall back to a dearer model.")
+    if old.is_default != new.is_default:
+        role = "is now the default" if new.is_default else "is no longer the default"
+        yield _change(ChangeKind.CHANGED, new, f"{role}.")
+
+
+def _changes_of_envelope(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentChange]:
     if old.route.deadline_ms != new.route.deadline_ms:
         yield _change(
             ChangeKind.CHANGED,
@@ -100,16 +117,6 @@ def _changes_of_rule(old: RuleDocument, new: RuleDocument) -> Iterator[DocumentC
     if old.route.max_cost_nanos != new.route.max_cost_nanos:
         before, after = _money(old.route.max_cost_nanos), _money(new.route.max_cost_nanos)
         yield _change(ChangeKind.CHANGED, new, f"may cost {after}; was {before}.")
-    for field, words in _LEAVES:
-        before, after = getattr(old.route, field), getattr(new.route, field)
-        if before != after:
-            yield _change(ChangeKind.CHANGED, new, f"{'now' if after else 'no longer'} {words}.")
-    if old.route.allow_dearer_fallback != new.route.allow_dearer_fallback:
-        allowed = "may" if new.route.allow_dearer_fallback else "may no longer"
-        yield _change(ChangeKind.CHANGED, new, f"{allowed} fall back to a dearer model.")
-    if old.is_default != new.is_default:
-        role = "is now the default" if new.is_default else "is no longer the default"
-        yield _change(ChangeKind.CHANGED, new, f"{role}.")
 
 
 def _order_changes(old_names: list[str], new_names: list[str]) -> Iterator[DocumentChange]:
@@ -187,6 +194,10 @@ def _step_in_words(step: StepDocument, route: RouteDocument) -> str:
 
 def _money(nanos: int | None) -> str:
     return "as much as its budgets allow" if nanos is None else f"{usd(nanos)} USD at most"
+
+
+def _drain(drain_ms: int | None) -> str:
+    return "cut at once" if drain_ms is None else f"read on for {_seconds(drain_ms)} at most"
 
 
 def _seconds(duration_ms: int) -> str:

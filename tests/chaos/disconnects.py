@@ -18,7 +18,7 @@ from tests.chaos.acknowledged import unlogged_calls
 from tests.chaos.callers import chat
 from tests.chaos.ground import await_nothing_open, rows
 from tests.chaos.leavers import Parting, Visit, pay_visit
-from tests.chaos.town import STRATEGIES, Town
+from tests.chaos.town import DRAIN_MS, DRAINING, STRATEGIES, Town
 from tests.factories import make_budget, make_key, make_tenant
 
 SETTLING_S = 10.0
@@ -35,6 +35,7 @@ ZERO = {
     "total_tokens": 0,
     "prompt_tokens_details": {"cached_tokens": 0},
 }
+POLICIES = (*(f"chaos-{strategy}" for strategy in STRATEGIES), DRAINING)
 MANNERS: dict[str, Fault] = {
     "at-once": Fault(kind=FaultKind.CONTENT, content=WORDS),
     "steady": Fault(kind=FaultKind.CONTENT, content=WORDS, chunk_delay_ms=15),
@@ -53,7 +54,9 @@ MANNERS: dict[str, Fault] = {
 class DisconnectFigures:
     """What a run came to. `closed_ms` is from a hang-up to the end of a vendor's stream, `terminal_ms` to the row's.
 
-    An answer that comes whole is heard out: its row is terminal so long after the vendor's end.
+    An answer that comes whole, or whose policy has it read on, is heard out: its row is terminal so long after the vendor's
+    end. `overdue_ms` is how much longer than allowed a stream was read on. `drained` were read to their end, and `not_truth`
+    of them cost something else than the vendor's bill.
     """
 
     left: int = 0
@@ -62,6 +65,9 @@ class DisconnectFigures:
     cut: int = 0
     closed_ms: list[float] = field(default_factory=list)
     terminal_ms: list[float] = field(default_factory=list)
+    overdue_ms: list[float] = field(default_factory=list)
+    drained: int = 0
+    not_truth: int = 0
     never_closed: int = 0
     never_terminal: int = 0
     below_truth: int = 0
@@ -130,7 +136,7 @@ class _Leavers:
         manner = chance.choice([*MANNERS])
         nonce = f"{manner}/{self.name}/{self._visits}"
         stream = manner == "stalled" or chance.random() < (0.3 if manner == "free" else 0.7)
-        model = "chaos-single" if manner == "again" else f"chaos-{chance.choice(STRATEGIES)}"
+        model = "chaos-single" if manner == "again" else chance.choice(POLICIES)
         if manner == "again":
             self.town.vendor.script_in_turn(["503", MANNERS[manner]], contains=f"[{nonce}]")
         first = chat(model, f"first/{nonce}") if chance.random() < 0.15 else None
@@ -208,19 +214,25 @@ def _figures(town: Town, crowd: _Leavers, log: _Log) -> DisconnectFigures:
         _judge_times(figures, parting, called[nonce], ended_at=log.ended_at.get(nonce))
         _judge_cost(figures, called[nonce], costs[nonce])
         _judge_zero(figures, parting, called[nonce], costs[nonce])
+        _judge_drain(figures, parting, called[nonce], costs[nonce])
     return figures
 
 
 def _judge_times(
     figures: DisconnectFigures, parting: Parting, calls: Sequence[LedgerEntry], *, ended_at: float | None
 ) -> None:
-    heard_out = [call for call in calls if not call.streamed]
+    is_drained = _is_drained(parting)
+    heard_out = [call for call in calls if is_drained or not call.streamed]
     for call in calls:
         if call.ended_at is None:
             figures.never_closed += 1
         elif call.streamed and call.ended_at > parting.left_at:
             figures.cut += call.client_left
-            figures.closed_ms.append(1000 * (call.ended_at - parting.left_at))
+            late_ms = 1000 * (call.ended_at - parting.left_at)
+            if is_drained:
+                figures.overdue_ms.append(late_ms - DRAIN_MS)
+            else:
+                figures.closed_ms.append(late_ms)
     if ended_at is None:
         figures.never_terminal += 1
     else:
@@ -230,9 +242,7 @@ def _judge_times(
 
 def _judge_cost(figures: DisconnectFigures, calls: Sequence[LedgerEntry], booked: Mapping[str, int]) -> None:
     """Each model's calls on their own: what one was charged too much makes no amends for another."""
-    truth: Counter[str] = Counter()
-    for call in calls:
-        truth[call.model] += call.cost_nanos
+    truth = _truth(calls)
     missing = sum(max(0, nanos - booked.get(model, 0)) for model, nanos in truth.items())
     figures.below_truth += missing > 0
     figures.below_truth_nanos += missing
@@ -241,10 +251,31 @@ def _judge_cost(figures: DisconnectFigures, calls: Sequence[LedgerEntry], booked
 def _judge_zero(
     figures: DisconnectFigures, parting: Parting, calls: Sequence[LedgerEntry], booked: Mapping[str, int]
 ) -> None:
-    """What comes whole, and says explicitly that it used nothing, costs nothing."""
-    if parting.visit.nonce.startswith("free/") and calls and not any(call.streamed for call in calls):
+    """What is heard to its end, and says there explicitly that it used nothing, costs nothing."""
+    is_heard = _is_drained(parting) or not any(call.streamed for call in calls)
+    if parting.visit.nonce.startswith("free/") and calls and is_heard:
         figures.zeros += 1
         figures.zeros_charged += sum(booked.values()) != 0
+
+
+def _judge_drain(
+    figures: DisconnectFigures, parting: Parting, calls: Sequence[LedgerEntry], booked: Mapping[str, int]
+) -> None:
+    """What is read to its end costs what the vendor bills, to the nano-dollar."""
+    if _is_drained(parting) and calls and not any(call.client_left for call in calls):
+        figures.drained += 1
+        figures.not_truth += +_truth(calls) != +Counter(booked)
+
+
+def _is_drained(parting: Parting) -> bool:
+    return parting.visit.body["model"] == DRAINING
+
+
+def _truth(calls: Sequence[LedgerEntry]) -> Counter[str]:
+    truth: Counter[str] = Counter()
+    for call in calls:
+        truth[call.model] += call.cost_nanos
+    return truth
 
 
 def _calls(entries: Sequence[LedgerEntry]) -> Mapping[str, list[LedgerEntry]]:

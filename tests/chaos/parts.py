@@ -175,9 +175,22 @@ def measure_disconnects(report: Report, town: Town, options: argparse.Namespace)
         left=figures.left, by_manner=dict(figures.by_manner), never_admitted=figures.unadmitted, cut=figures.cut,
         closed_p50_ms=_share(figures.closed_ms, 0.5), closed_p99_ms=_share(figures.closed_ms, 0.99),
         terminal_p50_ms=_share(figures.terminal_ms, 0.5), terminal_p99_ms=_share(figures.terminal_ms, 0.99),
-        zeros=figures.zeros, below_truth_rows=figures.below_truth, seconds=round(figures.seconds, 1),
+        zeros=figures.zeros, drained=figures.drained, below_truth_rows=figures.below_truth, seconds=round(figures.seconds, 1),
     )  # fmt: skip
     _bar(report, "stream of the vendor closed after a hang-up", max(figures.closed_ms), "ms", at_most=250)
+    _bar(
+        report,
+        "longer read on than allowed after a hang-up",
+        max(0.0, *figures.overdue_ms),
+        "ms",
+        at_most=250,
+    )
+    _bar(
+        report,
+        "read to the end and not charged the vendor's truth after a hang-up",
+        figures.not_truth + (figures.drained == 0),
+        "rows",
+    )
     _bar(report, "row terminal after a hang-up", max(figures.terminal_ms) / 1000, "s", at_most=2.0)
     _bar(
         report,

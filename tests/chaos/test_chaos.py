@@ -82,4 +82,4 @@ def test_one_idempotency_key_is_one_call_of_the_vendor_though_a_process_is_kille
 def test_a_hang_up_at_any_byte_closes_the_vendors_stream_and_books_no_less_than_the_vendor_bills(
     run: tuple[Bars, str],
 ) -> None:
-    assert_held(run, names=("after a hang-up",), count=7)
+    assert_held(run, names=("after a hang-up",), count=9)

@@ -24,6 +24,9 @@ from tests.running_servers import (
 )
 
 STRATEGIES = (Strategy.FAILOVER, Strategy.HEDGED, Strategy.PARALLEL)
+DRAINING = "chaos-draining"
+DRAIN_MS = 1_500
+"""The policy whose answers are read on for so long when their client hangs up; the others cut them at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +76,10 @@ class Town:
 def open_town(ground: Ground, vendor: SandboxServer) -> Iterator[Town]:
     """Create the rows that everybody shares; all web processes end with the block."""
     fleet = make_sandbox_fleet(vendor.base_url)
-    policies = {strategy: _policy(strategy, fleet) for strategy in (*STRATEGIES, Strategy.SINGLE)}
+    policies = {
+        strategy: _policy(f"chaos-{strategy}", strategy, fleet) for strategy in (*STRATEGIES, Strategy.SINGLE)
+    }
+    _policy(DRAINING, Strategy.FAILOVER, fleet, drain_ms=DRAIN_MS)
     town = Town(ground=ground, vendor=vendor, fleet=fleet, policies=policies)
     try:
         yield town
@@ -83,9 +89,10 @@ def open_town(ground: Ground, vendor: SandboxServer) -> Iterator[Town]:
             running.process.wait()
 
 
-def _policy(strategy: Strategy, fleet: Fleet) -> Policy:
-    policy = make_policy(f"chaos-{strategy}")
-    route = {"hedge_delay_ms": 20} if strategy is Strategy.HEDGED else {}
+def _policy(name: str, strategy: Strategy, fleet: Fleet, **route: int) -> Policy:
+    policy = make_policy(name)
+    if strategy is Strategy.HEDGED:
+        route["hedge_delay_ms"] = 20
     models = [fleet.small] if strategy is Strategy.SINGLE else [fleet.small, fleet.mid]
     make_rule(policy, "default", models=models, strategy=strategy, is_default=True, **route)
     publish(policy)

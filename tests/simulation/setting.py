@@ -274,6 +274,7 @@ def _route(chance: Chance, catalogue: Catalogue) -> RouteDocument:
         judge=_reference(chance) if pick is Pick.JUDGE else None,
         patience_ms=chance.one_of(None, 0, 200),
         hedge_delay_ms=chance.one_of(None, 20, 200),
+        drain_ms=chance.one_of(None, 100, 30_000),
     )
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
+from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import DispatchRecord, Finding
@@ -77,6 +78,7 @@ class Course:
     retries: int = 0
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     health: ScriptedHealth = field(default_factory=ScriptedHealth)
+    drains: Drains = field(default_factory=Drains)
     sink: CollectingSink = field(default_factory=CollectingSink)
     fleet: ActingFleet = field(init=False)
     dispatch: Dispatch = field(init=False)
@@ -166,6 +168,7 @@ class Course:
                 retries=retries,
                 hedges=hedges,
                 health=self.health,
+                drains=self.drains,
             ),
         )
 

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from dispatch_app.execution.dispatcher import StreamTail
+from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.streaming import MOST_QUEUED_PARTS, StreamQueue
 from tests.dispatch_app.execution.scripted_upstream import delta
 
@@ -59,3 +60,45 @@ async def test_who_writes_learns_that_nobody_reads(is_early: bool) -> None:
 
     assert queue.is_abandoned
     assert told == [True]
+
+
+async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dispatch_app.gateway.streaming.CLIENT_STALL_S", 0.02)
+    queue = StreamQueue()
+    told: list[bool] = []
+    queue.on_abandoned(lambda: told.append(True))
+    while queue.offer(delta("x")):
+        pass
+
+    await asyncio.wait_for(queue.put(delta("last")), 5)
+
+    assert queue.is_abandoned
+    assert told == [True]
+
+
+async def test_a_client_that_comes_back_after_it_was_given_up_is_not_handed_the_end() -> None:
+    queue = StreamQueue()
+    assert queue.offer(delta("seen"))
+    await queue.get()
+    queue.abandon()
+
+    assert queue.offer(delta("missed"))
+    queue.end(StreamTail(parts=[], usage=None))
+
+    last = await queue.get()
+    assert isinstance(last, DispatchError)
+    assert last.code is ErrorCode.CLIENT_DISCONNECTED
+
+
+async def test_what_nobody_reads_is_not_kept_but_for_a_repeat() -> None:
+    queue, repeated = StreamQueue(), StreamQueue(remembers=True)
+    for each in (queue, repeated):
+        each.offer(delta("before"))
+        each.abandon()
+        for _ in range(10 * MOST_QUEUED_PARTS):
+            assert each.offer(delta("after"))
+
+    assert (queue._queue.qsize(), repeated._queue.qsize()) == (0, 0)
+    assert (len(queue.remembered), len(repeated.remembered)) == (0, 1 + 10 * MOST_QUEUED_PARTS)

@@ -176,6 +176,7 @@ routes = st.builds(
     allow_dearer_fallback=st.booleans(),
     fall_back_on_long_context=st.booleans(),
     continue_broken_streams=st.booleans(),
+    drain_ms=st.none() | st.integers(1, 60_000),
     when_none_passes=st.sampled_from(WhenNonePasses),
     pick=st.sampled_from(Pick),
     judge=st.none() | judge_references,

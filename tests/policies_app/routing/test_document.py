@@ -128,6 +128,7 @@ def test_a_document_of_the_first_schema_loads_and_means_the_same(document: Polic
             "max_cost_nanos": None,
             "fall_back_on_long_context": False,
             "continue_broken_streams": False,
+            "drain_ms": None,
             "when_none_passes": "return_last",
             "pick": "first_valid",
             "judge": None,

@@ -187,6 +187,12 @@ def cascade(*models: str | StepDocument, **route: Any) -> str:
     return plan_words(*models, strategy=Strategy.CASCADE, **route)
 
 
+def test_what_a_hang_up_does_is_explained_where_the_rule_says_so() -> None:
+    assert plan_words("small", "mid", drain_ms=2_500) == (
+        "small is first, then mid. If the client hangs up, the answer is read on for 2.5 s at most."
+    )
+
+
 def test_a_cascade_is_explained_by_its_checks() -> None:
     assert cascade(CHECKED, "mid", "frontier") == (
         "small is first, its answer must pass 2 checks, else mid, then frontier."

@@ -339,6 +339,7 @@ def test_an_error_in_what_strategies_and_conditions_need_is_found(
         pytest.param(a_race("small", "mid", "frontier", max_attempts=2), ("unreachable_step", "default"), id="racers"),
         pytest.param(a_race("small", "mid", patience_ms=60_000), ("past_deadline", "default"), id="patience"),
         pytest.param(a_hedge("small", "mid", hedge_delay_ms=60_000), ("past_deadline", "default"), id="hedge"),
+        pytest.param(a_policy(a_default(a_route("small", drain_ms=60_000))), ("past_deadline", "default"), id="drain"),
         pytest.param(
             a_policy(a_default(a_route(step("small", timeout_ms=60_000)))), ("past_deadline", "default"), id="step"
         ),

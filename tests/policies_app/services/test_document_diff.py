@@ -146,6 +146,14 @@ def test_the_bound_on_money_and_the_leaves_are_named():
     ]
 
 
+def test_what_becomes_of_an_answer_whose_client_hangs_up_is_named():
+    drained = replace(CODE, route=route("frontier", "mid", drain_ms=30_000))
+
+    assert changes(replace(DOCUMENT, rules=(drained, DEFAULT))) == [
+        "Rule code: read on for 30 s at most when its client hangs up; was cut at once."
+    ]
+
+
 def test_a_change_that_words_leave_out_is_no_secret():
     many = tuple(f"task-{number}" for number in range(7))
     old = replace(DOCUMENT, rules=(replace(CODE, conditions=(TaskIs(tasks=many),)), DEFAULT))
