@@ -41,7 +41,7 @@ def gateway() -> Iterator[RunningGateway]:
     """One web worker of the real server, ready to serve."""
     port = _free_port()
     with _process(
-        "-m", "uvicorn", "routerproject.asgi:application", "--port", str(port), "--loop", "uvloop", "--http", "httptools",
+        "-m", "uvicorn", "routerproject.asgi:application", "--port", str(port), "--loop", "uvloop", "--http", "routerproject.connections:Connection",
         "--no-access-log", "--log-level", "warning",
     ) as process:  # fmt: skip
         base_url = f"http://127.0.0.1:{port}"

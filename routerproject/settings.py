@@ -187,6 +187,9 @@ LEDGER_PATIENCE_MS = env.int("LEDGER_PATIENCE_MS", default=250)
 # words) it stops within 25 s; the server's own limit, --timeout-graceful-shutdown, lies two seconds behind this.
 SHUTDOWN_S = env.float("SHUTDOWN_S", default=12.0)
 
+# A client that takes nothing of its answer for so many seconds counts as gone.
+CLIENT_STALL_S = env.float("CLIENT_STALL_S", default=60.0)
+
 # The longest request body that /v1 takes.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=10 * 1024 * 1024)
 

@@ -235,7 +235,7 @@ def _start(count: int, *, is_awaited: bool = True, **environment: str) -> Sequen
 def _spawn(port: int, environment: dict[str, str]) -> RunningGateway:
     command = [
         sys.executable, "-m", "uvicorn", "routerproject.asgi:application", "--port", str(port), "--loop", "uvloop",
-        "--http", "httptools", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "14",
+        "--http", "routerproject.connections:Connection", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "14",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | _environment() | environment)
     return RunningGateway(process=process, port=port)

@@ -102,7 +102,7 @@ class Attempts:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the client hung up, or has not taken anything for so long that it counts as gone."""
+        """Whether the client hung up."""
         return self._has_lost_client or (self._sink is not None and self._sink.is_abandoned)
 
     def _is_over(self) -> bool:
@@ -181,7 +181,7 @@ class Attempts:
         reception = Reception(attempt=attempt, clock=self.ports.clock, claim=claim)
         try:
             async with self._running[attempt]:
-                taking = self._taking(reception, delivery=delivery)
+                taking = self._taking(attempt, reception, delivery=delivery)
                 async with self.ports.upstream.stream(_call(attempt, stream=True)) as parts:
                     async for part in parts:
                         await taking.take(part)
@@ -404,12 +404,15 @@ class Attempts:
             parts=disassemble(reply) if self.is_streamed else [],
         )
 
-    def _taking(self, reception: Reception, *, delivery: Delivery) -> Collecting | Forwarding:
+    def _taking(
+        self, attempt: RunningAttempt, reception: Reception, *, delivery: Delivery
+    ) -> Collecting | Forwarding:
         if delivery is Delivery.BUFFERED or self._sink is None:
             return Collecting(reception=reception)
         return Forwarding(
             reception=reception,
             sink=self._sink,
+            deadline_at=attempt.deadline_at,
             choices=self.order.request.choices,
             delivered=self.delivered,
         )

@@ -1,11 +1,17 @@
 """Taking a vendor's stream in: to keep it, or to hand it to the client part by part."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.canonical import ChunkChoice, StreamPart
-from dispatch_app.execution.errors import InvalidReplyError, SupersededError, TruncatedError
+from dispatch_app.execution.errors import (
+    DeadlineExceededError,
+    InvalidReplyError,
+    SupersededError,
+    TruncatedError,
+)
 from dispatch_app.execution.ports import Clock, Sink
 from policies_app.routing.types import Usage
 
@@ -105,10 +111,13 @@ class Collecting:
 class Forwarding:
     """Hands an answer to the client as it comes, but for its last part, which waits until the dispatch is settled."""
 
-    def __init__(self, *, reception: Reception, sink: Sink, choices: int, delivered: Delivered) -> None:
+    def __init__(
+        self, *, reception: Reception, sink: Sink, deadline_at: float, choices: int, delivered: Delivered
+    ) -> None:
         self.reception = reception
         self.parts: list[StreamPart] = []
         self._sink = sink
+        self._deadline_at = deadline_at
         self._unfinished = choices
         self._delivered = delivered
         self._continues = delivered.has_begun
@@ -130,7 +139,18 @@ class Forwarding:
     async def _forward(self, part: StreamPart) -> None:
         self._delivered.add(part)
         if not self._sink.offer(part):
-            await self._sink.put(part)
+            await self._put(part)
+
+    async def _put(self, part: StreamPart) -> None:
+        """Wait for a client that is behind.
+
+        :raises DeadlineExceededError: if that takes too long; while nobody reads the vendor's answer, nobody else notices.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline_at):
+                await self._sink.put(part)
+        except TimeoutError as timeout:
+            raise DeadlineExceededError(wire_status=200) from timeout
 
 
 def _without_role(part: StreamPart) -> StreamPart:

@@ -209,16 +209,16 @@ class Sink(Protocol):
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the client hung up, or takes nothing any more. From then on parts are taken and dropped."""
+        """Whether the client hung up. From then on parts are taken and dropped."""
 
     def on_abandoned(self, callback: Callable[[], None] | None) -> None:
-        """Have `callback`, and no earlier one, called when the client is gone; at once if it is."""
+        """Have `callback`, and no earlier one, called when the client hangs up; at once if it has."""
 
     def offer(self, part: StreamPart) -> bool:
         """Forward a part if there is room for it; False while the client is behind."""
 
     async def put(self, part: StreamPart) -> None:
-        """Forward a part; waits while the client is behind. One that takes nothing for too long counts as gone."""
+        """Forward a part; waits while the client is behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

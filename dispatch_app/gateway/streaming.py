@@ -8,8 +8,6 @@ from dispatch_app.execution.dispatcher import StreamTail
 from dispatch_app.execution.errors import ClientGoneError, DispatchError
 
 MOST_QUEUED_PARTS = 32
-CLIENT_STALL_S = 60.0
-"""A client that takes nothing for so long counts as gone."""
 
 Item = StreamPart | StreamTail | DispatchError
 
@@ -50,10 +48,7 @@ class StreamQueue:
     async def put(self, part: StreamPart) -> None:
         """See `Sink.put`."""
         while not self.offer(part):
-            try:
-                await asyncio.wait_for(self._has_room.wait(), CLIENT_STALL_S)
-            except TimeoutError:
-                self.abandon()
+            await self._has_room.wait()
 
     def end(self, item: StreamTail | DispatchError) -> None:
         """Put the last item. Who comes back late has missed parts, and must not take the rest for a whole answer."""

@@ -163,7 +163,7 @@ def _services(installation: Installation) -> list[Service]:
             command=[
                 python, "-m", "uvicorn", "routerproject.asgi:application", "--host", "127.0.0.1",
                 "--port", str(installation.port), "--workers", str(installation.workers), "--loop", "uvloop",
-                "--http", "httptools", "--no-access-log", "--log-level", "warning",
+                "--http", "routerproject.connections:Connection", "--no-access-log", "--log-level", "warning",
                 "--timeout-graceful-shutdown", "14",
             ],
         ),

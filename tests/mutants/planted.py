@@ -20,6 +20,7 @@ MATRIX = ("tests/faults/test_fault_matrix.py",)
 CHAOS = ("tests/chaos",)
 DRAIN = ("tests/dispatch_app/rollups/test_drain.py",)
 GATEWAY = ("tests/dispatch_app/gateway",)
+SLOW_READERS = ("tests/wire/test_slow_readers.py",)
 HOLDER = ("tests/dispatch_app/snapshot/test_holder.py",)
 
 _EXECUTION = "dispatch_app/execution"
@@ -184,6 +185,27 @@ _STREAMS = (
         path=f"{_STRATEGIES}/cascade.py",
         search="return Delivery.BUFFERED if candidate.validators else Delivery.DIRECT",
         replace="return Delivery.DIRECT",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a client that does not read keeps what waits for it",
+        path="routerproject/connections.py",
+        search="        self._look_later()\n\n    def resume_writing",
+        replace="\n    def resume_writing",
+        tests=SLOW_READERS,
+    ),
+    Mutant(
+        name="a client that reads slowly counts as gone",
+        path="routerproject/connections.py",
+        search="        return self.transport.get_write_buffer_size() + in_kernel[0]\n",
+        replace="        return self.transport.get_write_buffer_size()\n",
+        tests=SLOW_READERS,
+    ),
+    Mutant(
+        name="a client that is behind is waited for past the deadline",
+        path=f"{_EXECUTION}/forwarding.py",
+        search="            async with asyncio.timeout_at(self._deadline_at):\n",
+        replace="            async with asyncio.timeout(5):\n",
         tests=EXECUTION,
     ),
     Mutant(

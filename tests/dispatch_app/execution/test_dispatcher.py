@@ -623,6 +623,17 @@ async def test_a_client_that_hangs_up_while_it_is_behind_is_noticed() -> None:
     assert case.ledger.outcome.status is DispatchStatus.CLIENT_DISCONNECTED
 
 
+async def test_a_client_that_stays_behind_is_waited_for_until_the_deadline() -> None:
+    case = scenario(scenes=[[delta("a"), delta("b"), finish()]])
+
+    async with asyncio.timeout(4):
+        with pytest.raises(DispatchError) as caught:
+            await stream(case, CollectingSink(room=1), deadline_s=0.05)
+
+    assert caught.value.code is ErrorCode.DEADLINE_EXCEEDED
+    assert case.upstream.closed_streams == 1
+
+
 async def test_a_slow_client_holds_the_vendor_back_and_gets_everything() -> None:
     sink = CollectingSink(room=1)
     case = scenario(scenes=[[delta("a"), delta("b"), finish(), report()]])
