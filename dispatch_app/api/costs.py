@@ -29,6 +29,7 @@ _SUMS = (
     "reasoning_tokens",
     "cost_nanos",
     "baseline_cost_nanos",
+    "wasted_nanos",
 )
 
 
@@ -69,6 +70,9 @@ class CostSerializer(serializers.Serializer[Any]):
     cost_nanos = serializers.IntegerField()
     baseline_cost_nanos = serializers.IntegerField(
         help_text="What the same tokens would have cost at the policy's baseline model."
+    )
+    wasted_nanos = serializers.IntegerField(
+        help_text="The part of the cost that Signalbox itself caused beside the answers: what lost, was not taken or was cut here."
     )
 
 

@@ -14,7 +14,7 @@ from policies_app.models.choices import choices_of
 from policies_app.roles import SEE_COSTS
 from policies_app.routing.codes import DispatchStatus
 
-COST_FIELDS = ("cost_nanos", "baseline_cost_nanos", "reserved_nanos")
+COST_FIELDS = ("cost_nanos", "baseline_cost_nanos", "wasted_nanos", "reserved_nanos")
 
 
 class CostAwareSerializer(serializers.ModelSerializer[Any]):
@@ -108,6 +108,7 @@ class DispatchSerializer(CostAwareSerializer):
             "reasoning_tokens",
             "cost_nanos",
             "baseline_cost_nanos",
+            "wasted_nanos",
             "estimated",
             "total_ms",
             "first_byte_ms",

@@ -35,6 +35,7 @@ COLUMNS = (
     *_TOKENS,
     "cost_usd",
     "baseline_cost_usd",
+    "wasted_usd",
 )
 
 Cell = str | int | Decimal
@@ -87,6 +88,7 @@ def _rows(tenant: Tenant, month: Month) -> Iterator[tuple[Cell, ...]]:
             *(getattr(row, name) for name in _TOKENS),
             _usd(row.cost_nanos),
             _usd(row.baseline_cost_nanos),
+            _usd(row.wasted_nanos),
         )
 
 

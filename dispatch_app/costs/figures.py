@@ -30,6 +30,7 @@ def _sum(*columns: str, **options: Any) -> Any:
 _SUMS = {
     "sum_cost_nanos": _sum("cost_nanos"),
     "sum_aside_nanos": _sum("cost_nanos", filter=Q(outcome=CONTINUED)),
+    "sum_wasted_nanos": _sum("wasted_nanos"),
     "sum_baseline_nanos": _sum("baseline_cost_nanos"),
     "sum_dispatches": _sum("dispatches"),
     "sum_failures": _sum("dispatches", filter=Q(outcome__in=FAILURES)),
@@ -43,11 +44,13 @@ _SUMS = {
 class Sums:
     """What some dispatches add up to. Input includes what a cache read or wrote, output includes reasoning.
 
-    `aside_nanos` is the part of the cost that went to attempts that did not end their dispatch.
+    `aside_nanos` is the part of the cost that went to attempts that did not end their dispatch, `wasted_nanos` the part that
+    Signalbox itself caused beside the answers: what lost, was not taken or was cut here.
     """
 
     cost_nanos: int = 0
     aside_nanos: int = 0
+    wasted_nanos: int = 0
     baseline_nanos: int = 0
     dispatches: int = 0
     failures: int = 0
@@ -74,6 +77,11 @@ class Sums:
     def aside_pct(self) -> float | None:
         """Share of the cost that went to attempts that did not end their dispatch."""
         return 100 * self.aside_nanos / self.cost_nanos if self.cost_nanos else None
+
+    @property
+    def wasted_pct(self) -> float | None:
+        """Share of the cost that Signalbox itself caused beside the answers."""
+        return 100 * self.wasted_nanos / self.cost_nanos if self.cost_nanos else None
 
     @property
     def failure_pct(self) -> float | None:

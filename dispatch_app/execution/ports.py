@@ -105,7 +105,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchOutcome:
-    """How a dispatch ended. `baseline_cost_nanos` is None when its policy declares no baseline.
+    """How a dispatch ended. `baseline_cost_nanos` is None when its policy declares no baseline. `wasted_nanos` is the part of
+    its cost that this side caused beside the answer, see `Conclusion.is_waste`.
 
     `answered_by` is the position of the attempt whose answer the client got, `validated` whether that passed its
     validators; None where there was no answer, or nothing to validate.
@@ -118,6 +119,7 @@ class DispatchOutcome:
     model_id: int | None
     provider_id: int | None
     baseline_cost_nanos: int | None
+    wasted_nanos: int = 0
     total_ms: int
     first_byte_ms: int | None
     overhead_us: int

@@ -13,9 +13,12 @@ from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import DispatchOutcome, Finding, Settlement
 from dispatch_app.execution.progress import Progress
 from dispatch_app.execution.settlement import Charge
-from policies_app.routing.codes import AttemptState, DispatchStatus, FaultClass
+from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass
 from policies_app.routing.money import cost_nanos
 from policies_app.routing.types import Usage
+
+_CUT_HERE = frozenset({FaultClass.SUPERSEDED, FaultClass.KILLED, FaultClass.SHUT_DOWN})
+_CHECKS = frozenset({AttemptRole.JUDGE, AttemptRole.SAMPLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,16 @@ class Conclusion:
         return self.is_void and self.fault is None
 
     @property
+    def is_waste(self) -> bool:
+        """Whether it was this side's doing that the attempt is not the answer: beaten, not taken, or cut by a switch or a stop.
+
+        What a vendor's fault or a client that hangs up costs is not, and checks are no answers.
+        """
+        if self.fault is not None:
+            return self.fault in _CUT_HERE
+        return self.attempt.record.role not in _CHECKS
+
+    @property
     def latency_ms(self) -> int:
         """From the first byte sent to the end."""
         return milliseconds(self.ended_at - self.attempt.started_at)
@@ -56,12 +69,12 @@ class Postings:
         self._ports = ports
         self._progress = progress
         self._waiting: list[Conclusion] = []
-        self._charges: dict[RunningAttempt, Charge] = {}
+        self._conclusions: dict[RunningAttempt, Conclusion] = {}
 
     def add(self, conclusion: Conclusion) -> None:
         """Count a conclusion, and have it posted by the next `flush` or by `end`."""
         charge = conclusion.charge
-        self._charges[conclusion.attempt] = charge
+        self._conclusions[conclusion.attempt] = conclusion
         self._progress.cost_nanos += charge.cost_nanos
         self._progress.is_estimated = self._progress.is_estimated or charge.estimated
         self._waiting.append(conclusion)
@@ -90,7 +103,7 @@ class Postings:
 
     def _credit(self, answer: Answer) -> None:
         """Name the one who answered, and what the vendor reported for it."""
-        charge = self._charges[answer.attempt]
+        charge = self._conclusions[answer.attempt].charge
         self._progress.candidate = answer.attempt.candidate
         self._progress.usage = None if charge.estimated else charge.usage
 
@@ -141,6 +154,7 @@ class Postings:
             model_id=None if candidate is None else candidate.model.id,
             provider_id=None if candidate is None else candidate.model.provider_id,
             baseline_cost_nanos=self._baseline_cost_nanos(answer),
+            wasted_nanos=self._wasted_nanos(answer),
             total_ms=milliseconds(total_s),
             first_byte_ms=None if answer is None else _since(received_at, answer.first_byte_at),
             overhead_us=round(max(0.0, total_s - progress.upstream_s) * 1_000_000),
@@ -151,9 +165,17 @@ class Postings:
         """What the tokens of the answer, or else of the last attempt, would have cost at the policy's baseline model."""
         if self._order.baseline is None:
             return None
-        last = next(reversed(self._charges.values()), None)
-        charge = last if answer is None else self._charges[answer.attempt]
-        return cost_nanos(usage=Usage() if charge is None else charge.usage, price=self._order.baseline)
+        last = next(reversed(self._conclusions.values()), None)
+        item = last if answer is None else self._conclusions[answer.attempt]
+        return cost_nanos(usage=Usage() if item is None else item.charge.usage, price=self._order.baseline)
+
+    def _wasted_nanos(self, answer: Answer | None) -> int:
+        given = None if answer is None else answer.attempt
+        return sum(
+            item.charge.cost_nanos
+            for attempt, item in self._conclusions.items()
+            if attempt is not given and item.is_waste
+        )
 
 
 def milliseconds(seconds: float) -> int:

@@ -50,6 +50,9 @@ class Dispatch(models.Model):
     reasoning_tokens = models.BigIntegerField()
     cost_nanos = models.BigIntegerField()
     baseline_cost_nanos = models.BigIntegerField(null=True)
+    wasted_nanos = models.BigIntegerField(
+        default=0, help_text="The part of the cost that Signalbox itself caused beside the answer."
+    )
     estimated = models.BooleanField()
     total_ms = models.IntegerField(null=True)
     first_byte_ms = models.IntegerField(null=True)

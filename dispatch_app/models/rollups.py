@@ -22,6 +22,7 @@ class Figures(models.Model):
     reasoning_tokens = models.BigIntegerField()
     cost_nanos = models.BigIntegerField()
     baseline_cost_nanos = models.BigIntegerField()
+    wasted_nanos = models.BigIntegerField(default=0)
 
     class Meta:
         abstract = True

@@ -23,10 +23,11 @@ WITH locked AS MATERIALIZED (
 ), hours AS (
     INSERT INTO rollup_hour AS known (
            tenant_id, hour, day, api_key_id, end_user, task, policy_id, model_id, outcome, dispatches, attempts, input_tokens,
-           cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos)
+           cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos,
+           wasted_nanos)
     SELECT tenant_id, hour, min(day), api_key_id, end_user, task, policy_id, model_id, outcome, sum(dispatches), sum(attempts),
            sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens),
-           sum(cost_nanos), sum(baseline_cost_nanos)
+           sum(cost_nanos), sum(baseline_cost_nanos), sum(wasted_nanos)
       FROM taken JOIN local_days USING (tenant_id, hour)
      GROUP BY tenant_id, hour, api_key_id, end_user, task, policy_id, model_id, outcome
      ORDER BY tenant_id, hour, api_key_id, end_user, task, policy_id, model_id, outcome
@@ -39,7 +40,8 @@ WITH locked AS MATERIALIZED (
            output_tokens = known.output_tokens + excluded.output_tokens,
            reasoning_tokens = known.reasoning_tokens + excluded.reasoning_tokens,
            cost_nanos = known.cost_nanos + excluded.cost_nanos,
-           baseline_cost_nanos = known.baseline_cost_nanos + excluded.baseline_cost_nanos
+           baseline_cost_nanos = known.baseline_cost_nanos + excluded.baseline_cost_nanos,
+           wasted_nanos = known.wasted_nanos + excluded.wasted_nanos
     RETURNING tenant_id, day
 ), marks AS (
     INSERT INTO rollup_dirty AS known (grain, tenant_id, first_day, since)
@@ -84,10 +86,11 @@ WITH claimed AS (
 ), days AS (
     INSERT INTO rollup_day AS known (
            tenant_id, day, api_key_id, end_user, task, policy_id, model_id, outcome, dispatches, attempts, input_tokens,
-           cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos)
+           cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos,
+           wasted_nanos)
     SELECT tenant_id, day, api_key_id, end_user, task, policy_id, model_id, outcome, sum(dispatches), sum(attempts),
            sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens),
-           sum(cost_nanos), sum(baseline_cost_nanos)
+           sum(cost_nanos), sum(baseline_cost_nanos), sum(wasted_nanos)
       FROM claimed JOIN rollup_hour USING (tenant_id, day)
      GROUP BY tenant_id, day, api_key_id, end_user, task, policy_id, model_id, outcome
         ON CONFLICT (tenant_id, day, api_key_id, end_user, task, policy_id, model_id, outcome) DO UPDATE
@@ -99,12 +102,13 @@ WITH claimed AS (
            output_tokens = excluded.output_tokens,
            reasoning_tokens = excluded.reasoning_tokens,
            cost_nanos = excluded.cost_nanos,
-           baseline_cost_nanos = excluded.baseline_cost_nanos
-     WHERE (known.attempts, known.dispatches, known.cost_nanos, known.baseline_cost_nanos, known.input_tokens,
+           baseline_cost_nanos = excluded.baseline_cost_nanos,
+           wasted_nanos = excluded.wasted_nanos
+     WHERE (known.attempts, known.dispatches, known.cost_nanos, known.baseline_cost_nanos, known.wasted_nanos, known.input_tokens,
             known.cached_input_tokens, known.cache_write_tokens, known.output_tokens, known.reasoning_tokens)
         IS DISTINCT FROM
-           (excluded.attempts, excluded.dispatches, excluded.cost_nanos, excluded.baseline_cost_nanos, excluded.input_tokens,
-            excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.output_tokens, excluded.reasoning_tokens)
+           (excluded.attempts, excluded.dispatches, excluded.cost_nanos, excluded.baseline_cost_nanos, excluded.wasted_nanos,
+            excluded.input_tokens, excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.output_tokens, excluded.reasoning_tokens)
 )
 INSERT INTO rollup_dirty AS known (grain, tenant_id, first_day, since)
 SELECT DISTINCT 'month', tenant_id, date_trunc('month', day)::date, clock_timestamp()
@@ -120,10 +124,11 @@ WITH claimed AS (
 )
 INSERT INTO rollup_month AS known (
        tenant_id, month, api_key_id, end_user, task, policy_id, model_id, outcome, dispatches, attempts, input_tokens,
-       cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos)
+       cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos,
+       wasted_nanos)
 SELECT claimed.tenant_id, claimed.month, api_key_id, end_user, task, policy_id, model_id, outcome, sum(dispatches),
        sum(attempts), sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens), sum(output_tokens),
-       sum(reasoning_tokens), sum(cost_nanos), sum(baseline_cost_nanos)
+       sum(reasoning_tokens), sum(cost_nanos), sum(baseline_cost_nanos), sum(wasted_nanos)
   FROM claimed
   JOIN rollup_day AS of_day
     ON of_day.tenant_id = claimed.tenant_id
@@ -138,12 +143,13 @@ SELECT claimed.tenant_id, claimed.month, api_key_id, end_user, task, policy_id, 
        output_tokens = excluded.output_tokens,
        reasoning_tokens = excluded.reasoning_tokens,
        cost_nanos = excluded.cost_nanos,
-       baseline_cost_nanos = excluded.baseline_cost_nanos
- WHERE (known.attempts, known.dispatches, known.cost_nanos, known.baseline_cost_nanos, known.input_tokens,
+       baseline_cost_nanos = excluded.baseline_cost_nanos,
+       wasted_nanos = excluded.wasted_nanos
+ WHERE (known.attempts, known.dispatches, known.cost_nanos, known.baseline_cost_nanos, known.wasted_nanos, known.input_tokens,
         known.cached_input_tokens, known.cache_write_tokens, known.output_tokens, known.reasoning_tokens)
     IS DISTINCT FROM
-       (excluded.attempts, excluded.dispatches, excluded.cost_nanos, excluded.baseline_cost_nanos, excluded.input_tokens,
-        excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.output_tokens, excluded.reasoning_tokens)
+       (excluded.attempts, excluded.dispatches, excluded.cost_nanos, excluded.baseline_cost_nanos, excluded.wasted_nanos,
+        excluded.input_tokens, excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.output_tokens, excluded.reasoning_tokens)
 
 
 -- advance_watermark --
@@ -445,11 +451,11 @@ SELECT format('balance %%s, budget %%s%%s from %%s', balance.id, balance.budget_
 -- Days that are not the sum of their hours, though nothing marks them.
 WITH hours AS (
     SELECT tenant_id, day, sum(dispatches) AS dispatches, sum(attempts) AS attempts, sum(cost_nanos) AS cost_nanos,
-           sum(baseline_cost_nanos) AS baseline_cost_nanos
+           sum(baseline_cost_nanos) AS baseline_cost_nanos, sum(wasted_nanos) AS wasted_nanos
       FROM rollup_hour GROUP BY 1, 2
 ), days AS (
     SELECT tenant_id, day, sum(dispatches) AS dispatches, sum(attempts) AS attempts, sum(cost_nanos) AS cost_nanos,
-           sum(baseline_cost_nanos) AS baseline_cost_nanos
+           sum(baseline_cost_nanos) AS baseline_cost_nanos, sum(wasted_nanos) AS wasted_nanos
       FROM rollup_day GROUP BY 1, 2
 )
 SELECT format('tenant %%s, day %%s', tenant_id, day) AS subject, measure, expected, found
@@ -458,7 +464,8 @@ SELECT format('tenant %%s, day %%s', tenant_id, day) AS subject, measure, expect
            ('dispatches', coalesce(hours.dispatches, 0), coalesce(days.dispatches, 0)),
            ('attempts', coalesce(hours.attempts, 0), coalesce(days.attempts, 0)),
            ('cost_nanos', coalesce(hours.cost_nanos, 0), coalesce(days.cost_nanos, 0)),
-           ('baseline_cost_nanos', coalesce(hours.baseline_cost_nanos, 0), coalesce(days.baseline_cost_nanos, 0))
+           ('baseline_cost_nanos', coalesce(hours.baseline_cost_nanos, 0), coalesce(days.baseline_cost_nanos, 0)),
+           ('wasted_nanos', coalesce(hours.wasted_nanos, 0), coalesce(days.wasted_nanos, 0))
        ) AS pair (measure, expected, found)
  WHERE expected <> found
    AND NOT EXISTS (SELECT FROM rollup_dirty AS dirty
@@ -471,11 +478,11 @@ SELECT format('tenant %%s, day %%s', tenant_id, day) AS subject, measure, expect
 -- Months that are not the sum of their days, though nothing marks them.
 WITH days AS (
     SELECT tenant_id, date_trunc('month', day)::date AS month, sum(dispatches) AS dispatches, sum(attempts) AS attempts,
-           sum(cost_nanos) AS cost_nanos, sum(baseline_cost_nanos) AS baseline_cost_nanos
+           sum(cost_nanos) AS cost_nanos, sum(baseline_cost_nanos) AS baseline_cost_nanos, sum(wasted_nanos) AS wasted_nanos
       FROM rollup_day GROUP BY 1, 2
 ), months AS (
     SELECT tenant_id, month, sum(dispatches) AS dispatches, sum(attempts) AS attempts, sum(cost_nanos) AS cost_nanos,
-           sum(baseline_cost_nanos) AS baseline_cost_nanos
+           sum(baseline_cost_nanos) AS baseline_cost_nanos, sum(wasted_nanos) AS wasted_nanos
       FROM rollup_month GROUP BY 1, 2
 )
 SELECT format('tenant %%s, month %%s', tenant_id, to_char(month, 'YYYY-MM')) AS subject, measure, expected, found
@@ -484,7 +491,8 @@ SELECT format('tenant %%s, month %%s', tenant_id, to_char(month, 'YYYY-MM')) AS 
            ('dispatches', coalesce(days.dispatches, 0), coalesce(months.dispatches, 0)),
            ('attempts', coalesce(days.attempts, 0), coalesce(months.attempts, 0)),
            ('cost_nanos', coalesce(days.cost_nanos, 0), coalesce(months.cost_nanos, 0)),
-           ('baseline_cost_nanos', coalesce(days.baseline_cost_nanos, 0), coalesce(months.baseline_cost_nanos, 0))
+           ('baseline_cost_nanos', coalesce(days.baseline_cost_nanos, 0), coalesce(months.baseline_cost_nanos, 0)),
+           ('wasted_nanos', coalesce(days.wasted_nanos, 0), coalesce(months.wasted_nanos, 0))
        ) AS pair (measure, expected, found)
  WHERE expected <> found
    AND NOT EXISTS (SELECT FROM rollup_dirty AS dirty

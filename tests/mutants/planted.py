@@ -188,6 +188,27 @@ _STREAMS = (
         tests=EXECUTION,
     ),
     Mutant(
+        name="what lost a race is no waste",
+        path=f"{_EXECUTION}/postings.py",
+        search="_CUT_HERE = frozenset({FaultClass.SUPERSEDED, ",
+        replace="_CUT_HERE = frozenset({",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the answer is waste, too",
+        path=f"{_EXECUTION}/postings.py",
+        search="            if attempt is not given and item.is_waste\n",
+        replace="            if item.is_waste\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="waste of a dispatch that ends without an attempt is lost",
+        path="dispatch_app/ledger/sql/finish.sql",
+        search="sum(coalesce(baseline_cost_nanos, 0)), sum(wasted_nanos)\n",
+        replace="sum(coalesce(baseline_cost_nanos, 0)), 0\n",
+        tests=("tests/dispatch_app/ledger/test_waste.py",),
+    ),
+    Mutant(
         name="a client that does not read keeps what waits for it",
         path="routerproject/connections.py",
         search="        self._look_later()\n\n    def resume_writing",

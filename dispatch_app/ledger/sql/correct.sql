@@ -77,6 +77,7 @@ RETURNS TABLE (balance_id bigint, posted numeric, above numeric) LANGUAGE sql AS
                model_id = coalesce((by_dispatch.outcome).model_id, dispatch.model_id),
                provider_id = coalesce((by_dispatch.outcome).provider_id, dispatch.provider_id),
                baseline_cost_nanos = coalesce((by_dispatch.outcome).baseline_cost_nanos, dispatch.baseline_cost_nanos),
+               wasted_nanos = coalesce((by_dispatch.outcome).wasted_nanos, dispatch.wasted_nanos),
                total_ms = coalesce((by_dispatch.outcome).total_ms, dispatch.total_ms),
                first_byte_ms = coalesce((by_dispatch.outcome).first_byte_ms, dispatch.first_byte_ms),
                overhead_us = coalesce((by_dispatch.outcome).overhead_us, dispatch.overhead_us),
@@ -90,14 +91,15 @@ RETURNS TABLE (balance_id bigint, posted numeric, above numeric) LANGUAGE sql AS
         -- What was counted is taken back, and what is true is counted, in the hour of the attempt.
         INSERT INTO rollup_delta (hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket,
                                   dispatches, attempts, input_tokens, cached_input_tokens, cache_write_tokens,
-                                  output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos)
+                                  output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos, wasted_nanos)
         SELECT date_trunc('hour', late.attempt_created_at, 'UTC'), ended.tenant_id, ended.api_key_id, ended.end_user,
                ended.task, coalesce(ended.policy_id, 0), line.model_id, line.outcome,
                CASE WHEN line.dispatches <> 0 THEN latency_bucket(line.total_ms) END,
                line.dispatches, line.attempts, line.sign * (late.usage).input_tokens,
                line.sign * (late.usage).cached_input_tokens, line.sign * (late.usage).cache_write_tokens,
                line.sign * (late.usage).output_tokens, line.sign * (late.usage).reasoning_tokens, line.cost_nanos,
-               line.sign * coalesce((late.outcome).baseline_cost_nanos * late.ends::integer, 0)
+               line.sign * coalesce((late.outcome).baseline_cost_nanos * late.ends::integer, 0),
+               line.sign * coalesce((late.outcome).wasted_nanos * late.ends::integer, 0)
           FROM late
           JOIN ended ON ended.created_at = late.dispatch_created_at AND ended.id = late.dispatch_id
          CROSS JOIN LATERAL (VALUES

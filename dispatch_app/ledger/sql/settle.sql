@@ -77,6 +77,7 @@ BEGIN
                model_id = coalesce((by_dispatch.outcome).model_id, dispatch.model_id),
                provider_id = coalesce((by_dispatch.outcome).provider_id, dispatch.provider_id),
                baseline_cost_nanos = coalesce((by_dispatch.outcome).baseline_cost_nanos, dispatch.baseline_cost_nanos),
+               wasted_nanos = coalesce((by_dispatch.outcome).wasted_nanos, dispatch.wasted_nanos),
                total_ms = coalesce((by_dispatch.outcome).total_ms, dispatch.total_ms),
                first_byte_ms = coalesce((by_dispatch.outcome).first_byte_ms, dispatch.first_byte_ms),
                overhead_us = coalesce((by_dispatch.outcome).overhead_us, dispatch.overhead_us),
@@ -94,15 +95,16 @@ BEGIN
                CASE WHEN (closed.outcome).status IS NOT NULL THEN 1 ELSE 0 END AS dispatches,
                closed.input_tokens, closed.cached_input_tokens, closed.cache_write_tokens, closed.output_tokens,
                closed.reasoning_tokens, closed.cost_nanos,
-               coalesce((closed.outcome).baseline_cost_nanos, 0) AS baseline_cost_nanos
+               coalesce((closed.outcome).baseline_cost_nanos, 0) AS baseline_cost_nanos,
+               coalesce((closed.outcome).wasted_nanos, 0) AS wasted_nanos
           FROM closed JOIN ended ON ended.created_at = closed.dispatch_created_at AND ended.id = closed.dispatch_id
     ), counted AS (
         INSERT INTO rollup_delta (hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket,
                                   dispatches, attempts, input_tokens, cached_input_tokens, cache_write_tokens,
-                                  output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos)
+                                  output_tokens, reasoning_tokens, cost_nanos, baseline_cost_nanos, wasted_nanos)
         SELECT hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket,
                sum(dispatches), count(*), sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens),
-               sum(output_tokens), sum(reasoning_tokens), sum(cost_nanos), sum(baseline_cost_nanos)
+               sum(output_tokens), sum(reasoning_tokens), sum(cost_nanos), sum(baseline_cost_nanos), sum(wasted_nanos)
           FROM measured
          GROUP BY hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket
     ), by_balance AS (

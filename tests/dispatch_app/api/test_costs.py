@@ -32,6 +32,7 @@ def spend(tenant, *, cost_nanos, day=date(2026, 11, 5), model_id=0, rollup=Rollu
                     "reasoning_tokens": 0,
                     "cost_nanos": cost_nanos,
                     "baseline_cost_nanos": 2 * cost_nanos,
+                    "wasted_nanos": cost_nanos // 10,
                 }
                 | fields,
             )
@@ -51,9 +52,9 @@ def test_costs_add_up_by_day():
     spend(beta, cost_nanos=20)
     spend(acme, cost_nanos=3, day=date(2026, 11, 6))
 
-    sums = [(row["period"], row["cost_nanos"], row["dispatches"]) for row in costs()]
+    sums = [(row["period"], row["cost_nanos"], row["wasted_nanos"], row["dispatches"]) for row in costs()]
 
-    assert sums == [("2026-11-06", 3, 1), ("2026-11-05", 120, 2)]
+    assert sums == [("2026-11-06", 3, 0, 1), ("2026-11-05", 120, 12, 2)]
 
 
 def test_costs_are_split_by_name():

@@ -27,6 +27,7 @@ _FIGURES: dict[str, Any] = {
     "reasoning_tokens": 0,
     "cost_nanos": 1_000,
     "baseline_cost_nanos": 0,
+    "wasted_nanos": 0,
 }
 
 

@@ -39,6 +39,7 @@ def test_every_row_of_the_month_is_exported_with_names_and_exact_amounts(finance
     add_day(
         tenant_id=tenant.pk, day=MARCH, api_key_id=key.pk, model_id=model.pk, policy_id=policy.pk,
         end_user='O"Neil, Ann\nsecond line', task="=HYPERLINK(1)", cost_nanos=1, baseline_cost_nanos=2_500_000_000,
+        wasted_nanos=1,
     )  # fmt: skip
     add_day(tenant_id=tenant.pk, day=date(2026, 4, 1))
     add_day(tenant_id=tenant.pk + 1, day=MARCH)
@@ -50,6 +51,7 @@ def test_every_row_of_the_month_is_exported_with_names_and_exact_amounts(finance
         "task": "'=HYPERLINK(1)", "policy": "auto", "model": "frontier", "outcome": "succeeded", "dispatches": "1",
         "attempts": "1", "input_tokens": "100", "cached_input_tokens": "0", "cache_write_tokens": "0",
         "output_tokens": "50", "reasoning_tokens": "0", "cost_usd": "0.000000001", "baseline_cost_usd": "2.500000000",
+        "wasted_usd": "0.000000001",
     }  # fmt: skip
 
 

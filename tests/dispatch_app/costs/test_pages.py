@@ -164,6 +164,13 @@ def test_a_tenants_spend_stands_against_its_budget(finance: Client) -> None:
     assert globex == "globex $0.00 no budget $0.00 $0.00 0 \u2013 \u2013"
 
 
+def test_what_signalbox_itself_caused_is_told_apart(finance: Client) -> None:
+    tenant = make_tenant("acme")
+    add_day(tenant_id=tenant.pk, cost_nanos=4 * USD, wasted_nanos=USD)
+
+    assert "Caused by Signalbox $1.00 25 %" in read(finance, "/costs/tenants/acme/")
+
+
 def test_savings_count_only_policies_with_a_baseline(finance: Client) -> None:
     tenant = make_tenant("acme")
     add_day(tenant_id=tenant.pk, policy_id=1, cost_nanos=2 * USD, baseline_cost_nanos=8 * USD)
