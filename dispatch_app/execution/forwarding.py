@@ -80,7 +80,8 @@ class Reception:
         :raises TruncatedError: if none of its choices was brought to an end.
         """
         if not self._has_choices:
-            raise InvalidReplyError(wire_status=200)
+            # Here nothing was broken off: what was reported is the vendor's last word.
+            raise InvalidReplyError(wire_status=200, usage=self.usage)
         if not self._finished:
             raise TruncatedError(wire_status=200)
 

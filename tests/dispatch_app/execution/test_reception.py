@@ -7,11 +7,11 @@ import pytest
 
 from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.canonical import Request
-from dispatch_app.execution.errors import SupersededError
+from dispatch_app.execution.errors import InvalidReplyError, SupersededError
 from dispatch_app.execution.forwarding import Reception
 from dispatch_app.execution.ports import AttemptRecord
 from policies_app.routing.codes import AttemptRole
-from tests.dispatch_app.execution.scripted_upstream import delta
+from tests.dispatch_app.execution.scripted_upstream import USAGE, delta, report
 from tests.dispatch_app.routing_values import make_candidate, make_facts
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -58,3 +58,13 @@ def test_a_first_part_that_comes_too_late_still_counts_as_received() -> None:
         reception.note(delta("late"))
 
     assert attempt.received_bytes == len("late")
+
+
+def test_what_a_vendor_reports_of_an_answer_with_nothing_in_it_is_its_last_word() -> None:
+    reception = Reception(attempt=running(), clock=StillClock())
+    reception.note(report())
+
+    with pytest.raises(InvalidReplyError) as caught:
+        reception.end()
+
+    assert caught.value.usage == USAGE
