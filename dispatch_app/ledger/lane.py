@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 BATCH_LIMIT = 256
+BATCH_SHARE = 8
+BATCH_ENOUGH = 32
+"""A batch is an eighth of what waits, or so many if that is more: while it is settled the next one begins, and a crowd does not
+wait for its last. At 256 in flight that is half of the latency, and twice the cycles, of one batch for all."""
+PLANS_LAST_ITEMS = 64
+"""Plans are renewed after so many items of a connection or a day, and then whenever their number has doubled."""
 RECONNECT_DELAYS_S = (0.0, 0.05, 0.1, 0.2, 0.4)
 LOOKS_PER_PATIENCE = 25
 STALLED_SHARE = 0.3
@@ -60,6 +67,30 @@ class Keeper(Protocol[ItemT_contra]):
 
     def release(self, item: ItemT_contra) -> None:
         """`item` is pending no longer, or never was."""
+
+
+@dataclass(slots=True)
+class _Plans:
+    """When to have statements planned anew, which PostgreSQL does not do when a table grows.
+
+    A plan that is made for a day with few rows may read them all, and would be kept while the day fills.
+    """
+
+    day: int
+    items: int = 0
+    last: int = PLANS_LAST_ITEMS
+
+    def are_outgrown(self, items: int) -> bool:
+        """Count a batch of so many items; whether the plans should be renewed before it."""
+        today = _utc_day()
+        if today != self.day:
+            self.day, self.items, self.last = today, items, PLANS_LAST_ITEMS
+            return True
+        is_outgrown = self.items >= self.last
+        if is_outgrown:
+            self.last = 2 * self.items
+        self.items += items
+        return is_outgrown
 
 
 @dataclass(slots=True)
@@ -106,6 +137,7 @@ class GroupCommitLane(Generic[Item, Answer]):
         self._sent_at = 0.0
         self._usual_s = patience_s
         self._connection: psycopg.AsyncConnection | None = None
+        self._plans = _Plans(day=_utc_day())
         self._backend: tuple[object, ...] | None = None
         self._former: tuple[object, ...] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -199,7 +231,8 @@ class GroupCommitLane(Generic[Item, Answer]):
 
     def _next_batch(self) -> list[_Queued[Item, Answer]]:
         batch: list[_Queued[Item, Answer]] = []
-        while self._queue and len(batch) < BATCH_LIMIT:
+        most = min(BATCH_LIMIT, max(BATCH_ENOUGH, len(self._queue) // BATCH_SHARE))
+        while self._queue and len(batch) < most:
             queued = self._queue.popleft()
             if self._on_abandoned is None or not queued.answer.done():
                 batch.append(queued)
@@ -226,6 +259,8 @@ class GroupCommitLane(Generic[Item, Answer]):
         while batch:
             try:
                 connection = await self._connected()
+                if self._plans.are_outgrown(len(batch)):
+                    await connection.execute("DISCARD PLANS")
                 answers = await self._commit(connection, [queued.item for queued in batch], in_doubt=in_doubt)
             except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
                 if self._connection is None:
@@ -291,6 +326,7 @@ class GroupCommitLane(Generic[Item, Answer]):
                 await connection.close()
                 raise
             self._connection = connection
+            self._plans = _Plans(day=_utc_day())
         return self._connection
 
     async def _end_former(self, connection: psycopg.AsyncConnection) -> None:
@@ -307,6 +343,11 @@ class GroupCommitLane(Generic[Item, Answer]):
             self._former = self._backend
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
+
+
+def _utc_day() -> int:
+    """The day whose partition of the log is being filled, counted from 1970."""
+    return int(time.time()) // 86_400
 
 
 def _code_of(error: Exception) -> str:

@@ -473,8 +473,8 @@ _LEDGER = (
     Mutant(
         name="a dispatch that the sweep has ended begins a further attempt",
         path=f"{_LEDGER_SQL}/begin.sql",
-        search="WHEN (item.dispatch).id = ANY (ended) THEN",
-        replace="WHEN false THEN",
+        search="AND (item.dispatch ->> 'id')::uuid = ANY (ended) THEN",
+        replace="AND false THEN",
         tests=LEDGER,
     ),
     Mutant(

@@ -83,10 +83,11 @@ BEGIN
       INTO any_switch;
 
     FOR item IN
-        SELECT wanted.dispatch, wanted.attempt, wanted.slots, wanted.key, (wanted.attempt).reserved_nanos AS reserved_nanos
-          FROM jsonb_to_recordset(attempts) AS wanted (dispatch dispatch, attempt attempt, slots integer[], key jsonb)
+        SELECT wanted.dispatch, wanted.attempt, wanted.slots, wanted.key,
+               (wanted.attempt ->> 'reserved_nanos')::bigint AS reserved_nanos
+          FROM jsonb_to_recordset(attempts) AS wanted (dispatch jsonb, attempt jsonb, slots integer[], key jsonb)
     LOOP
-        verdict := CASE WHEN (item.dispatch).id = ANY (ended) THEN 'expired' ELSE 'admitted' END;
+        verdict := CASE WHEN ended <> '{}' AND (item.dispatch ->> 'id')::uuid = ANY (ended) THEN 'expired' ELSE 'admitted' END;
         subject_id := NULL;
         IF item.key IS NOT NULL THEN
             -- All keys of the batch at once, and only once there is one.
@@ -96,7 +97,8 @@ BEGIN
             END IF;
         END IF;
         IF verdict = 'admitted' AND any_switch THEN
-            subject_id := ledger_kill_switch(item.dispatch, item.attempt);
+            subject_id := ledger_kill_switch(jsonb_populate_record(NULL::dispatch, item.dispatch),
+                                             jsonb_populate_record(NULL::attempt, item.attempt));
             IF subject_id IS NOT NULL THEN
                 verdict := 'killed';
             END IF;
@@ -114,7 +116,7 @@ BEGIN
         IF in_doubt THEN
             SELECT known.state INTO known_state
               FROM attempt AS known
-             WHERE known.created_at = (item.attempt).created_at AND known.id = (item.attempt).id;
+             WHERE known.created_at = (item.attempt ->> 'created_at')::timestamptz AND known.id = (item.attempt ->> 'id')::uuid;
             IF FOUND THEN
                 verdict := CASE known_state WHEN 'expired' THEN 'expired' ELSE 'known' END;
                 subject_id := NULL;

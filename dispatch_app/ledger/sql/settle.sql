@@ -6,7 +6,8 @@
 --
 -- Answers [[budget_id, subject, period_start, used_nanos], …] of the balances that it touched.
 CREATE OR REPLACE FUNCTION ledger_settle(settlements jsonb, finishes jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 DECLARE
     earliest       timestamptz;
     latest         timestamptz;
@@ -17,7 +18,8 @@ DECLARE
     above_nanos    bigint[];
     answer         jsonb;
 BEGIN
-    -- Known before the plan starts, so that it opens the one or two day partitions concerned and not every day's.
+    -- Known before the plan starts, so that it opens the one or two day partitions concerned and not every day's. Rows are named
+    -- by lists of their keys beside every join, and loops are off: so each is looked up once, and no plan reads all of that time.
     SELECT min(wanted.attempt_created_at), max(wanted.attempt_created_at)
       INTO earliest, latest
       FROM jsonb_to_recordset(settlements) AS wanted (attempt_created_at timestamptz);
@@ -48,8 +50,10 @@ BEGIN
                settled_at = item.settled_at
           FROM item
          WHERE attempt.created_at = item.attempt_created_at
+           AND attempt.created_at = ANY (ARRAY(SELECT attempt_created_at FROM item))
            AND attempt.created_at BETWEEN earliest AND latest
            AND attempt.id = item.attempt_id
+           AND attempt.id = ANY (ARRAY(SELECT attempt_id FROM item))
            AND attempt.state = 'open'
         RETURNING attempt.*, item.outcome
     ), by_dispatch AS (
@@ -84,8 +88,10 @@ BEGIN
                finished_at = coalesce((by_dispatch.outcome).finished_at, dispatch.finished_at)
           FROM by_dispatch
          WHERE dispatch.created_at = by_dispatch.dispatch_created_at
+           AND dispatch.created_at = ANY (ARRAY(SELECT dispatch_created_at FROM by_dispatch))
            AND dispatch.created_at BETWEEN earliest - interval '1 day' AND latest + interval '1 day'
            AND dispatch.id = by_dispatch.dispatch_id
+           AND dispatch.id = ANY (ARRAY(SELECT dispatch_id FROM by_dispatch))
         RETURNING dispatch.*
     ), measured AS (
         SELECT date_trunc('hour', closed.created_at, 'UTC') AS hour, ended.tenant_id, ended.api_key_id, ended.end_user,
@@ -141,7 +147,7 @@ BEGIN
                settled_nanos = balance.settled_nanos + sums.posted,
                overage_nanos = balance.overage_nanos + sums.above
           FROM unnest(touched_ids, released_nanos, posted_nanos, above_nanos) AS sums (id, released, posted, above)
-         WHERE balance.id = sums.id
+         WHERE balance.id = sums.id AND balance.id = ANY (touched_ids)
         RETURNING balance.*
     )
     SELECT coalesce(jsonb_agg(jsonb_build_array(budget_id, subject, period_start,

@@ -1,0 +1,15 @@
+"""A faster `latency_bucket`."""
+
+from pathlib import Path
+
+from django.db import migrations
+
+SQL = Path(__file__).parent / "sql"
+
+
+class Migration(migrations.Migration):
+    dependencies = [("dispatch_app", "0018_idempotency")]
+
+    operations = [
+        migrations.RunSQL((SQL / "0019_latency_bucket.sql").read_text(), migrations.RunSQL.noop),
+    ]
