@@ -494,8 +494,8 @@ _LEDGER = (
     Mutant(
         name="settling twice posts twice",
         path=f"{_LEDGER_SQL}/settle.sql",
-        search="           AND attempt.id = item.attempt_id\n           AND attempt.state = 'open'\n",
-        replace="           AND attempt.id = item.attempt_id\n",
+        search="           AND attempt.id = ANY (ARRAY(SELECT attempt_id FROM item))\n           AND attempt.state = 'open'\n",
+        replace="           AND attempt.id = ANY (ARRAY(SELECT attempt_id FROM item))\n",
         tests=LEDGER,
     ),
     Mutant(

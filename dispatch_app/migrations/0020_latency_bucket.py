@@ -8,8 +8,8 @@ SQL = Path(__file__).parent / "sql"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dispatch_app", "0018_idempotency")]
+    dependencies = [("dispatch_app", "0019_waste")]
 
     operations = [
-        migrations.RunSQL((SQL / "0019_latency_bucket.sql").read_text(), migrations.RunSQL.noop),
+        migrations.RunSQL((SQL / "0020_latency_bucket.sql").read_text(), migrations.RunSQL.noop),
     ]
