@@ -28,6 +28,7 @@ _CONTROL_MODELS = (
     "apikey",
     "auditentry",
     "budget",
+    "budgetraise",
     "condition",
     "credential",
     "judge",

@@ -6,6 +6,7 @@ ask them. They take values by field name and perform no I/O.
 
 import json
 from collections.abc import Iterator, Mapping, Sized
+from datetime import datetime
 from typing import Any
 
 from jsonschema.exceptions import SchemaError
@@ -96,6 +97,16 @@ def budget_errors(values: Values) -> FieldErrors:
     if api_key and tenant and api_key.tenant_id != tenant.pk:
         errors.setdefault("api_key", f"This key belongs to {api_key.tenant}, not to {tenant}.")
     return errors
+
+
+def raise_errors(values: Values, *, now: datetime) -> FieldErrors:
+    """What is wrong with the end of a budget's raise."""
+    starts_at, ends_at = values.get("starts_at") or now, values.get("ends_at")
+    if ends_at is not None and ends_at <= now:
+        return {"ends_at": "This lies in the past: nothing would be raised."}
+    if ends_at is not None and ends_at <= starts_at:
+        return {"ends_at": "It has to end after it begins."}
+    return {}
 
 
 def schema_error(schema: Mapping[str, Any]) -> str:

@@ -63,6 +63,7 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
             _list_of("Tenants", "apartment", "policies_app.tenant"),
             _list_of("API keys", "key", "policies_app.apikey"),
             _list_of("Budgets", "savings", "policies_app.budget"),
+            _list_of("Budget raises", "trending_up", "policies_app.budgetraise"),
             _list_of("Budget balances", "account_balance_wallet", "dispatch_app.budgetbalance"),
             Page(
                 title="Reconciliation", icon="balance", url_name="reconcile:page", permission=SEE_RECONCILER

@@ -199,6 +199,10 @@ LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
 # Whether whoever throws a kill switch cannot lift it: of any switch, not only of those whose author says so.
 KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON = env.bool("KILL_SWITCH_LIFT_NEEDS_SECOND_PERSON", default=False)
 
+# By how much one person may raise a budget, in per cent of its limit; more takes a second person. Empty: by any amount.
+_RAISE_ALONE_PCT = env.str("BUDGET_RAISE_ALONE_PCT", default="")
+BUDGET_RAISE_ALONE_PCT = int(_RAISE_ALONE_PCT) if _RAISE_ALONE_PCT else None
+
 # Models that are marked so are kept warm by pings. The budget that they are made with, in US cents a day (the admin changes it
 # later), and the output limit of a ping: some models think before they say a word, and need more than one token.
 KEEP_WARM_DAILY_CENTS = env.int("KEEP_WARM_DAILY_CENTS", default=100)

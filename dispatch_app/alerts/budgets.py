@@ -22,16 +22,17 @@ MOST_AT_ONCE = 200
 # One row a balance, with the highest threshold that it has reached, unless somebody was told of that one.
 _REACHED_SQL = """
 SELECT balance.budget_id, balance.subject, balance.period_start, reached.pct, reached.key,
-       balance.settled_nanos + balance.overage_nanos AS spent_nanos
+       balance.settled_nanos + balance.overage_nanos AS spent_nanos, allowed.nanos AS limit_nanos
   FROM unnest(%s::bigint[], %s::timestamptz[]) AS running (budget_id, period_start)
   JOIN policies_app_budget AS budget ON budget.id = running.budget_id
   JOIN budget_balance AS balance ON balance.budget_id = running.budget_id AND balance.period_start = running.period_start
+ CROSS JOIN LATERAL (SELECT budget_limit_nanos(budget, clock_timestamp()) AS nanos) AS allowed
  CROSS JOIN LATERAL (
            SELECT max(pct) AS pct, concat_ws(':', balance.id, max(pct)) AS key
              FROM unnest(budget.alert_at_pcts) AS pct
-            WHERE (balance.settled_nanos + balance.overage_nanos) * 100 >= budget.limit_nanos * pct::numeric
+            WHERE (balance.settled_nanos + balance.overage_nanos) * 100 >= allowed.nanos * pct::numeric
        ) AS reached
- WHERE budget.limit_nanos > 0 AND reached.pct IS NOT NULL
+ WHERE allowed.nanos > 0 AND reached.pct IS NOT NULL
    AND NOT EXISTS (SELECT FROM dispatch_app_alert AS known WHERE known.kind = %s AND known.key = reached.key)
  ORDER BY balance.id
  LIMIT %s
@@ -46,7 +47,7 @@ def alert_about_budgets() -> None:
     with connection.cursor() as cursor:
         cursor.execute(_REACHED_SQL, [list(budgets), starts, AlertKind.BUDGET_THRESHOLD, MOST_AT_ONCE])
         reached = cursor.fetchall()
-    for budget_id, subject, start, pct, key, spent_nanos in reached:
+    for budget_id, subject, start, pct, key, spent_nanos, limit_nanos in reached:
         budget = budgets[budget_id]
         raise_alert(
             kind=AlertKind.BUDGET_THRESHOLD,
@@ -58,7 +59,7 @@ def alert_about_budgets() -> None:
                 **({"end_user": subject} if subject else {}),
                 "period": budget.get_period_display(),
                 "since": start,
-                "limit_usd": usd(budget.limit_nanos),
+                "limit_usd": usd(limit_nanos),
                 "spent_usd": usd(spent_nanos),
                 "when_used_up": budget.get_action_display(),
             },

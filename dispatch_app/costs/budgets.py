@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Q
+from django.utils import timezone
 
 from dispatch_app.costs.zones import zone_of
 from dispatch_app.models import BudgetBalance
 from policies_app.models import Budget, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
-from policies_app.routing.periods import period_start
+from policies_app.routing.periods import period_end, period_start
 
 BALANCES_READ = 100
 USERS_SHOWN = 5
@@ -66,9 +67,11 @@ def _percent_of(limit_nanos: int, nanos: int) -> float:
 
 def month_budgets(*, at: Mapping[int, datetime]) -> dict[int, BudgetUse]:
     """By tenant: its own monthly budget in the month around its instant; of several, the one nearest its limit."""
-    budgets = Budget.objects.filter(
-        tenant_id__in=at, scope=BudgetScope.TENANT, period=BudgetPeriod.MONTH, enabled=True
-    ).select_related("tenant")
+    budgets = (
+        Budget.objects.with_limit_at(timezone.now())
+        .filter(tenant_id__in=at, scope=BudgetScope.TENANT, period=BudgetPeriod.MONTH, enabled=True)
+        .select_related("tenant")
+    )
     uses = _uses({budget: _period_start(budget, at=at[budget.tenant_id]) for budget in budgets})
     return {use.budget.tenant_id: use for use in sorted(uses, key=lambda use: use.used_pct)}
 
@@ -85,9 +88,8 @@ class BudgetLine:
 
 def budgets_of(tenant: Tenant, *, at: datetime) -> list[BudgetLine]:
     """All budgets of a tenant in their periods around `at`."""
-    budgets = Budget.objects.filter(tenant=tenant, enabled=True).select_related(
-        "tenant", "api_key__tenant", "policy"
-    )
+    budgets = Budget.objects.with_limit_at(timezone.now()).filter(tenant=tenant, enabled=True)
+    budgets = budgets.select_related("tenant", "api_key__tenant", "policy")
     starts = {budget: _period_start(budget, at=at) for budget in budgets.order_by("pk")}
     balances = _balances(starts)
     return [_line(budget, _uses_of(budget, start, balances)) for budget, start in starts.items()]
@@ -128,19 +130,29 @@ def _balances(starts: Mapping[Budget, datetime]) -> dict[int, list[BudgetBalance
 def _uses_of(budget: Budget, start: datetime, balances: dict[int, list[BudgetBalance]]) -> list[BudgetUse]:
     known = balances.get(budget.pk, [])
     if not known and not applies_to_each_user(budget):
-        return [BudgetUse(budget=budget, subject="", period_start=start, limit_nanos=budget.limit_nanos)]
+        return [BudgetUse(budget=budget, subject="", period_start=start, limit_nanos=budget.limit_at_nanos)]
     return [
         BudgetUse(
             budget=budget,
             subject=balance.subject,
             period_start=start,
-            limit_nanos=budget.limit_nanos if balance.granted_nanos is None else balance.granted_nanos,
+            limit_nanos=_limit_nanos(budget, balance),
             settled_nanos=balance.settled_nanos,
             reserved_nanos=balance.reserved_nanos,
             overage_nanos=balance.overage_nanos,
         )
         for balance in known
     ]
+
+
+def _limit_nanos(budget: Budget, balance: BudgetBalance) -> int:
+    """The limit of now in the period that runs; in one that is over, the highest that it had."""
+    end = period_end(
+        period=BudgetPeriod(budget.period), now=balance.period_start, zone=zone_of(budget.tenant)
+    )
+    if balance.granted_nanos is None or timezone.now() < end:
+        return budget.limit_at_nanos
+    return balance.granted_nanos
 
 
 def applies_to_each_user(budget: Budget) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db import connection, transaction
+from django.db.models import Prefetch
 from django.utils import timezone
 
 from dispatch_app.snapshot.types import (
@@ -15,12 +16,14 @@ from dispatch_app.snapshot.types import (
     ServedKillSwitch,
     ServedPolicy,
     ServedProvider,
+    ServedRaise,
     ServedTenant,
     Snapshot,
 )
 from policies_app.models import (
     ApiKey,
     Budget,
+    BudgetRaise,
     Credential,
     KillSwitch,
     Policy,
@@ -182,7 +185,8 @@ def _served(
 
 
 def _keys() -> Iterator[ServedKey]:
-    tenants = {tenant.pk: _tenant(tenant) for tenant in Tenant.objects.prefetch_related("budgets")}
+    raises = Prefetch("budgets__raises", BudgetRaise.objects.standing())
+    tenants = {tenant.pk: _tenant(tenant) for tenant in Tenant.objects.prefetch_related("budgets", raises)}
     for row in ApiKey.objects.prefetch_related("policies"):
         yield ServedKey(
             id=row.pk,
@@ -230,7 +234,12 @@ def _budget(row: Budget) -> ServedBudget:
         action=BudgetAction(row.action),
         downgrade_at_pct=row.downgrade_at_pct,
         downgrade_to_tier=Tier(row.downgrade_to_tier),
+        raises=tuple(_raise(more) for more in row.raises.all()),
     )
+
+
+def _raise(row: BudgetRaise) -> ServedRaise:
+    return ServedRaise(amount_nanos=row.amount_nanos, starts_at=row.starts_at, ends_at=row.ends_at)
 
 
 def _providers() -> Iterator[ServedProvider]:

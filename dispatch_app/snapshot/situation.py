@@ -58,7 +58,7 @@ def situation_of(
     return Situation(
         killed=killed_targets(switches=snapshot.kill_switches, now=now),
         budgets=tuple(
-            _pressure(budget, subject, budget_usage, running_period(zone, budget.period, now))
+            _pressure(budget, subject, budget_usage, running_period(zone, budget.period, now), now)
             for budget, subject in _applying(key, end_user, policy_id)
         ),
         fleet=fleet,
@@ -99,14 +99,16 @@ def _applying(key: ServedKey, end_user: str, policy_id: int | None) -> Iterator[
             yield budget, ""
 
 
-def _pressure(budget: ServedBudget, subject: str, usage: Usage, period: Period) -> BudgetPressure:
+def _pressure(
+    budget: ServedBudget, subject: str, usage: Usage, period: Period, now: datetime
+) -> BudgetPressure:
     return BudgetPressure(
         budget_id=budget.id,
         name=budget.name,
         scope=budget.scope,
         action=budget.action,
         used_nanos=usage.get((budget.id, subject, period[0]), 0),
-        limit_nanos=budget.limit_nanos,
+        limit_nanos=budget.limit_at(now),
         downgrade_at_pct=budget.downgrade_at_pct,
         downgrade_to_tier=budget.downgrade_to_tier,
         period_start=period[0],

@@ -11,6 +11,15 @@ from policies_app.routing.types import Catalogue, Judges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRaise:
+    """So much more than a budget's limit, from `starts_at` on and before `ends_at`, if it ends by itself."""
+
+    amount_nanos: int
+    starts_at: datetime
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedBudget:
     """A budget as requests meet it. `end_user` is empty when it applies to each end user separately."""
 
@@ -25,6 +34,17 @@ class ServedBudget:
     action: BudgetAction
     downgrade_at_pct: int
     downgrade_to_tier: Tier
+    raises: tuple[ServedRaise, ...] = ()
+
+    def limit_at(self, now: datetime) -> int:
+        """What it allows at `now`, as the ledger will reckon it (`budget_limit_nanos`)."""
+        if not self.raises:
+            return self.limit_nanos
+        return self.limit_nanos + sum(
+            more.amount_nanos
+            for more in self.raises
+            if more.starts_at <= now and (more.ends_at is None or now < more.ends_at)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

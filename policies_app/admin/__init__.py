@@ -5,6 +5,7 @@ from unfold.admin import ModelAdmin
 
 from policies_app.admin import (
     audit,
+    budget_raises,
     budgets,
     catalogue,
     judges,
@@ -17,6 +18,7 @@ from policies_app.admin import (
 
 __all__ = [
     "audit",
+    "budget_raises",
     "budgets",
     "catalogue",
     "judges",

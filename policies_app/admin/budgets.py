@@ -5,7 +5,9 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.postgres.forms import SimpleArrayField
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
@@ -16,7 +18,8 @@ from policies_app.admin.auditing import author_of
 from policies_app.admin.fields import UsdField, show_usd
 from policies_app.models import Budget
 from policies_app.models.budgets import default_alerts
-from policies_app.services.budgets import save_budget
+from policies_app.services.budget_raises import takes_second_person
+from policies_app.services.budgets import RAISE_INSTEAD, save_budget
 from policies_app.validation import budget_errors
 
 _ACTION_COLOURS = {"Reject": "danger", "Downgrade": "warning", "Alert": "info"}
@@ -41,7 +44,15 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
         values = super().clean() or self.cleaned_data
         for field, message in budget_errors(values).items():
             self.add_error(field, message)
+        if self._takes_second_person(values.get("limit_nanos")):
+            self.add_error("limit_nanos", RAISE_INSTEAD)
         return values
+
+    def _takes_second_person(self, limit_nanos: int | None) -> bool:
+        if self.instance.pk is None or limit_nanos is None:
+            return False
+        before = self.instance.limit_nanos
+        return takes_second_person(limit_nanos=before, more_nanos=limit_nanos - before)
 
 
 @admin.register(Budget)
@@ -76,6 +87,9 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         ("When it is used up", {"fields": ("action", "downgrade_at_pct", "downgrade_to_tier")}),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        return super().get_queryset(request).with_limit_at(timezone.now())  # type: ignore[no-any-return]
+
     def save_model(self, request: HttpRequest, obj: Budget, form: BudgetForm, change: bool) -> None:  # noqa: FBT001
         save_budget(budget=obj, author_name=author_of(request))
 
@@ -85,7 +99,9 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
 
     @admin.display(description="Limit", ordering="limit_nanos")
     def limit(self, budget: Budget) -> str:
-        return show_usd(budget.limit_nanos)
+        limit_nanos = budget.limit_at_nanos
+        raised = limit_nanos != budget.limit_nanos
+        return f"{show_usd(limit_nanos)}, raised" if raised else show_usd(limit_nanos)
 
     @display(description="When used up", ordering="action", label=_ACTION_COLOURS)
     def shown_action(self, budget: Budget) -> str:

@@ -28,9 +28,9 @@ from policies_app.models import KillSwitch
 from policies_app.models.choices import choices_of
 from policies_app.routing.codes import KillScope
 from policies_app.services.blast_radius import measure_blast_radius
+from policies_app.services.errors import SecondPersonNeededError
 from policies_app.services.kill_switches import (
     KillSwitchNotActiveError,
-    SecondPersonNeededError,
     acknowledgements,
     current_epoch,
     lift_kill_switch,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils import timezone
 from rest_framework import serializers
 
 from policies_app.api.checks import StrictModelSerializer
@@ -27,6 +28,10 @@ class BudgetSerializer(StrictModelSerializer):
         slug_field="name", queryset=Policy.objects.all(), required=False, allow_null=True
     )
 
+    limit_now_nanos = serializers.IntegerField(
+        source="limit_at_nanos", read_only=True, help_text="The limit with the raises that run at the moment."
+    )
+
     class Meta:
         model = Budget
         fields = (
@@ -39,6 +44,7 @@ class BudgetSerializer(StrictModelSerializer):
             "end_user",
             "period",
             "limit_nanos",
+            "limit_now_nanos",
             "action",
             "downgrade_at_pct",
             "downgrade_to_tier",
@@ -68,13 +74,17 @@ class BudgetViewSet(EditableViewSet):
     filterset_class = BudgetFilter
     search_fields = ("name", "end_user")
 
+    def get_queryset(self) -> Any:
+        return self.queryset.with_limit_at(timezone.now())
+
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
         budget = Budget(**serializer.validated_data)
         save_budget(budget=budget, author_name=self.author_name())
-        serializer.instance = budget
+        serializer.instance = self.get_queryset().get(pk=budget.pk)
 
     def perform_update(self, serializer: serializers.BaseSerializer[Any]) -> None:
         budget = self.row_of(serializer)
         for name, value in serializer.validated_data.items():
             setattr(budget, name, value)
         save_budget(budget=budget, author_name=self.author_name())
+        serializer.instance = self.get_queryset().get(pk=budget.pk)

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from policies_app.services.api_keys import ApiKeyLabelTakenError, ApiKeyPolicyError
+from policies_app.services.budget_raises import BudgetNotRaisedError
 from policies_app.services.budgets import BudgetNotSavedError
 from policies_app.services.credentials import UnusableSecretError
 from policies_app.services.errors import ServiceError
@@ -21,6 +22,7 @@ from policies_app.services.prices import PriceExistsError
 _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "api_key_label_unique": ("label", "This tenant already has a key of that label."),
     "budget_limit_not_negative": ("limit_nanos", "The limit cannot be negative."),
+    "budget_raise_ends_after_its_start": ("ends_at", "It has to end after it begins."),
     "budget_name_unique": ("name", "This tenant already has a budget of that name."),
     "budget_scope_names_its_subject": ("scope", "Fill in exactly the field that the scope names."),
     "credential_label_unique": ("label", "This provider already has a credential of that label."),
@@ -83,7 +85,7 @@ def _as_api_error(error: Exception) -> Exception:
 def _service_error(error: ServiceError) -> Exception:
     if field := _SERVICE_FIELDS.get(type(error)):
         return exceptions.ValidationError({field: [str(error)]})
-    if isinstance(error, BudgetNotSavedError | KillSwitchNotThrownError):
+    if isinstance(error, BudgetNotSavedError | BudgetNotRaisedError | KillSwitchNotThrownError):
         return exceptions.ValidationError({"non_field_errors": [str(error)]})
     findings = [asdict(finding) for finding in getattr(error, "findings", ())]
     return ConflictError({"detail": str(error), "findings": findings} if findings else {"detail": str(error)})

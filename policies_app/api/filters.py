@@ -2,7 +2,7 @@
 
 from django_filters import rest_framework as filters
 
-from policies_app.models import ApiKey, Budget, Credential, Model, Policy, Price, QualityScore
+from policies_app.models import ApiKey, Budget, BudgetRaise, Credential, Model, Policy, Price, QualityScore
 
 
 def _name_of(relation: str) -> filters.CharFilter:
@@ -63,3 +63,11 @@ class BudgetFilter(filters.FilterSet):
     class Meta:
         model = Budget
         fields = ("scope", "period", "action", "enabled")
+
+
+class BudgetRaiseFilter(filters.FilterSet):
+    tenant = filters.CharFilter(field_name="budget__tenant__name")
+
+    class Meta:
+        model = BudgetRaise
+        fields = ("budget",)

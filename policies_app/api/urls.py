@@ -2,6 +2,7 @@
 
 from rest_framework.routers import SimpleRouter
 
+from policies_app.api.budget_raises import BudgetRaiseViewSet
 from policies_app.api.budgets import BudgetViewSet
 from policies_app.api.catalogue import CredentialViewSet, ModelViewSet, PriceViewSet, ProviderViewSet
 from policies_app.api.judges import JudgeViewSet, QualityScoreViewSet
@@ -20,6 +21,7 @@ router.register("policies", PolicyViewSet)
 router.register("judges", JudgeViewSet)
 router.register("quality-scores", QualityScoreViewSet)
 router.register("budgets", BudgetViewSet)
+router.register("budget-raises", BudgetRaiseViewSet)
 router.register("kill-switches", KillSwitchViewSet)
 
 urlpatterns = router.urls

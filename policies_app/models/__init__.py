@@ -1,5 +1,5 @@
 from policies_app.models.audit import AuditAction, AuditEntry
-from policies_app.models.budgets import Budget
+from policies_app.models.budgets import Budget, BudgetRaise
 from policies_app.models.catalogue import Credential, Model, Price, Provider
 from policies_app.models.conditions import Condition
 from policies_app.models.judges import Judge, JudgeVersion
@@ -14,6 +14,7 @@ __all__ = [
     "AuditAction",
     "AuditEntry",
     "Budget",
+    "BudgetRaise",
     "Condition",
     "Credential",
     "Judge",

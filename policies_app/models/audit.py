@@ -20,6 +20,8 @@ class AuditAction(StrEnum):
     IMPORTED = "imported"
     THROWN = "thrown"
     LIFTED = "lifted"
+    CONFIRMED = "confirmed"
+    WITHDRAWN = "withdrawn"
     ROTATED = "rotated"
     DISABLED = "disabled"
     SECRET_SET = "secret_set"  # noqa: S105

@@ -1,20 +1,43 @@
 """How much a tenant, one of its users, one of its keys or a policy may spend in a period."""
 
+from datetime import datetime
+from enum import StrEnum
+
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from policies_app.models.choices import choices_of
 from policies_app.models.policies import Policy
 from policies_app.models.tenants import ApiKey, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Tier
+from policies_app.routing.money import usd
+
+
+class RaiseState(StrEnum):
+    """What becomes of a raise: it waits for its second person, is to come, counts, is over, or was withdrawn."""
+
+    WAITING = "waiting"
+    TO_COME = "to come"
+    RUNNING = "running"
+    OVER = "over"
+    WITHDRAWN = "withdrawn"
 
 
 def default_alerts() -> list[int]:
     """Percentages of use that a new budget tells of."""
     return [80, 100]
+
+
+class BudgetQuerySet(models.QuerySet["Budget"]):
+    def with_limit_at(self, at: datetime) -> "BudgetQuerySet":
+        """Each with `limit_at_nanos`: what it allows at an instant, its raises included, by the ledger's own reckoning."""
+        # The table's name is the row itself, which the function takes.
+        limit: RawSQL = RawSQL("budget_limit_nanos(policies_app_budget, %s)", (at,), models.BigIntegerField())
+        return self.annotate(**{"limit_at_nanos": limit})  # noqa: PIE804 - the type checker takes it for a second field
 
 
 class Budget(models.Model):
@@ -67,6 +90,11 @@ class Budget(models.Model):
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    objects = BudgetQuerySet.as_manager()
+
+    limit_at_nanos: int
+    """Where the row was read `with_limit_at`."""
+
     class Meta:
         permissions = (("change_budget_limit", "Can change the limit of a budget"),)
         constraints = (
@@ -84,3 +112,69 @@ class Budget(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant}: {self.name}"
+
+
+class BudgetRaiseQuerySet(models.QuerySet["BudgetRaise"]):
+    def standing(self) -> "BudgetRaiseQuerySet":
+        """Raises that count, or will: confirmed where they take a second person, not withdrawn, not over."""
+        return self.filter(
+            Q(ends_at__isnull=True) | Q(ends_at__gt=timezone.now()),
+            Q(confirmed_at__isnull=False) | Q(needs_second_person=False),
+            withdrawn_at__isnull=True,
+        )
+
+
+class BudgetRaise(models.Model):
+    """So much more than a budget's limit, in each period, for a time. Admission reads it: from its end on it counts no more.
+
+    Rows are never edited or deleted, only confirmed and withdrawn, so they are their own history.
+    """
+
+    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="raises")
+    amount_nanos = models.BigIntegerField(
+        validators=[MinValueValidator(1)], help_text="Nano-dollars on top of the limit."
+    )
+    starts_at = models.DateTimeField(default=timezone.now, help_text="UTC.")
+    ends_at = models.DateTimeField(
+        null=True, blank=True, help_text="UTC. It counts until then; empty: until it is withdrawn."
+    )
+    reason = models.CharField(max_length=500, help_text="What it is for.")
+    needs_second_person = models.BooleanField(default=False, editable=False)
+    author_name = models.CharField(max_length=150, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    confirmed_by_name = models.CharField(max_length=150, blank=True, editable=False)
+    confirmed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    withdrawn_by_name = models.CharField(max_length=150, blank=True, editable=False)
+    withdrawn_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = BudgetRaiseQuerySet.as_manager()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(amount_nanos__gt=0), name="budget_raise_raises"),
+            models.CheckConstraint(condition=~Q(reason=""), name="budget_raise_has_reason"),
+            models.CheckConstraint(
+                condition=Q(ends_at__isnull=True) | Q(ends_at__gt=F("starts_at")),
+                name="budget_raise_ends_after_its_start",
+                violation_error_message="It has to end after it begins.",
+            ),
+            models.CheckConstraint(
+                condition=Q(needs_second_person=False) | ~Q(confirmed_by_name=F("author_name")),
+                name="budget_raise_confirmed_by_second_person",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.budget} + {usd(self.amount_nanos)} USD"
+
+    @property
+    def state(self) -> RaiseState:
+        """What becomes of it now."""
+        now = timezone.now()
+        if self.withdrawn_at is not None:
+            return RaiseState.WITHDRAWN
+        if self.ends_at is not None and self.ends_at <= now:
+            return RaiseState.OVER
+        if self.needs_second_person and self.confirmed_at is None:
+            return RaiseState.WAITING
+        return RaiseState.RUNNING if self.starts_at <= now else RaiseState.TO_COME

@@ -11,18 +11,26 @@ from policies_app.models import Budget, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
 from policies_app.routing.periods import period_start
 from policies_app.services.audit import fields_of, record_change, record_creation
-from policies_app.services.errors import ServiceError
+from policies_app.services.budget_raises import takes_second_person
+from policies_app.services.errors import SecondPersonNeededError, ServiceError
 
 # Locked in the order of their ids, as admission locks them. A lowered limit cannot go below what is already spoken for;
 # admission itself reads the limit of the budget, so nothing more is admitted.
 _GRANT_SQL = """
 UPDATE budget_balance AS balance
-   SET granted_nanos = CASE WHEN %(is_soft)s THEN NULL
-                            ELSE greatest(%(limit_nanos)s, settled_nanos + reserved_nanos) END
- WHERE id IN (SELECT id FROM budget_balance
-               WHERE budget_id = %(budget_id)s AND period_start = %(period_start)s
-               ORDER BY id FOR NO KEY UPDATE)
+   SET granted_nanos = CASE WHEN budget.action <> 'alert'
+                            THEN greatest(budget_limit_nanos(budget, clock_timestamp()), settled_nanos + reserved_nanos) END
+  FROM policies_app_budget AS budget
+ WHERE budget.id = balance.budget_id
+   AND balance.id IN (SELECT id FROM budget_balance
+                       WHERE budget_id = %(budget_id)s AND period_start = %(period_start)s
+                       ORDER BY id FOR NO KEY UPDATE)
 """
+
+
+RAISE_INSTEAD = (
+    "This raises the limit by more than one person may alone: add a raise, which somebody else confirms."
+)
 
 
 class BudgetNotSavedError(ServiceError):
@@ -62,6 +70,7 @@ def change_budget_limit(*, budget: Budget, limit_nanos: int, author_name: str, r
     """Set the limit, for the running period at once.
 
     :raises BudgetNotSavedError: if the limit is negative.
+    :raises SecondPersonNeededError: if it is raised by more than one person may alone.
     """
     budget.limit_nanos = limit_nanos
     save_budget(budget=budget, author_name=author_name, reason=reason)
@@ -72,10 +81,15 @@ def save_budget(*, budget: Budget, author_name: str, reason: str = "") -> None:
     """Save a new or edited budget and grant the running period's balances what it says now.
 
     :raises BudgetNotSavedError: if the fields contradict one another, or the tenant has a budget of that name.
+    :raises SecondPersonNeededError: if the limit is raised by more than one person may alone.
     """
     budget.alert_at_pcts = sorted(set(budget.alert_at_pcts))
     _require_valid(budget)
     before = Budget.objects.select_for_update().filter(pk=budget.pk).first()
+    if before is not None and takes_second_person(
+        limit_nanos=before.limit_nanos, more_nanos=budget.limit_nanos - before.limit_nanos
+    ):
+        raise SecondPersonNeededError(RAISE_INSTEAD)
     budget.save()
     if before is None:
         record_creation(subject=budget, author_name=author_name, reason=reason)
@@ -98,10 +112,5 @@ def _grant_running_period(budget: Budget) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             _GRANT_SQL,
-            {
-                "is_soft": budget.action == BudgetAction.ALERT,
-                "limit_nanos": budget.limit_nanos,
-                "budget_id": budget.pk,
-                "period_start": start,
-            },
+            {"budget_id": budget.pk, "period_start": start},
         )

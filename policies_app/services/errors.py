@@ -3,3 +3,7 @@
 
 class ServiceError(Exception):
     """A service could not do what was asked. `str(error)` is a sentence for that person; nothing was changed."""
+
+
+class SecondPersonNeededError(ServiceError):
+    """It takes somebody else than whoever began it."""

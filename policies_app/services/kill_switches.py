@@ -12,7 +12,7 @@ from django.utils import timezone
 from policies_app.models import ApiKey, AuditAction, KillSwitch, Model, Policy, Provider, Tenant
 from policies_app.routing.codes import KillScope
 from policies_app.services.audit import fields_of, record_action
-from policies_app.services.errors import ServiceError
+from policies_app.services.errors import SecondPersonNeededError, ServiceError
 
 _LOOK_AGAIN_S = 0.02
 
@@ -33,10 +33,6 @@ class KillSwitchNotThrownError(ServiceError):
 
 class KillSwitchNotActiveError(ServiceError):
     """The switch was lifted before, or expired."""
-
-
-class SecondPersonNeededError(ServiceError):
-    """Whoever threw the switch cannot lift it."""
 
 
 class Acknowledgements(NamedTuple):

@@ -12,6 +12,7 @@ ROUTING = (
     "--deselect=tests/policies_app/routing/test_purity.py::test_deciding_grows_gently_with_the_number_of_rules",
 )
 LEDGER = ("tests/dispatch_app/ledger",)
+RAISES = ("tests/dispatch_app/ledger/test_raises.py",)
 KEYS = ("tests/dispatch_app/ledger/test_idempotency.py",)
 PROVIDERS = ("tests/dispatch_app/providers",)
 SITUATION = ("tests/dispatch_app/snapshot/test_situation.py",)
@@ -268,16 +269,18 @@ _STREAMS = (
 
 _LOCK = "    PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;\n"
 _LOOK = """
-    -- NULL for a soft budget and for one that was deleted. A lowered limit counts at once, whatever was granted before.
-    SELECT coalesce(array_agg(
-               CASE WHEN balance.granted_nanos IS NOT NULL AND budget.action <> 'alert' AND budget.enabled
-                    THEN least(balance.granted_nanos, budget.limit_nanos)
-                         - balance.settled_nanos - balance.reserved_nanos - balance.overage_nanos
-               END ORDER BY wanted.slot), '{}')
-      INTO remaining
+    -- NULL for a soft budget and for one that was deleted. The limit of this moment counts, whatever was granted before.
+    SELECT coalesce(array_agg(allowed.nanos ORDER BY wanted.slot), '{}'),
+           coalesce(array_agg(allowed.nanos - balance.settled_nanos - balance.reserved_nanos - balance.overage_nanos
+                              ORDER BY wanted.slot), '{}')
+      INTO limits, remaining
       FROM unnest(balance_ids) WITH ORDINALITY AS wanted (id, slot)
       LEFT JOIN budget_balance AS balance ON balance.id = wanted.id
-      LEFT JOIN policies_app_budget AS budget ON budget.id = balance.budget_id;
+      LEFT JOIN policies_app_budget AS budget ON budget.id = balance.budget_id
+      LEFT JOIN LATERAL (
+               SELECT budget_limit_nanos(budget, clock_timestamp()) AS nanos
+                WHERE balance.granted_nanos IS NOT NULL AND budget.action <> 'alert' AND budget.enabled
+           ) AS allowed ON true;
 """
 
 _LEDGER = (
@@ -504,6 +507,27 @@ _LEDGER = (
         search="        IF verdict = 'admitted' AND any_switch THEN\n",
         replace="        IF false THEN\n",
         tests=LEDGER,
+    ),
+    Mutant(
+        name="a raise counts past its end",
+        path=f"{_LEDGER_SQL}/limits.sql",
+        search="           AND (running.ends_at IS NULL OR running.ends_at > at)), 0));\n",
+        replace="           ), 0));\n",
+        tests=RAISES,
+    ),
+    Mutant(
+        name="a raise counts before its second person",
+        path=f"{_LEDGER_SQL}/limits.sql",
+        search="           AND (running.confirmed_at IS NOT NULL OR NOT running.needs_second_person)\n",
+        replace="",
+        tests=RAISES,
+    ),
+    Mutant(
+        name="what was granted under a raise is not kept",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search="THEN greatest(balance.granted_nanos, sums.limit_nanos) END",
+        replace="THEN balance.granted_nanos END",
+        tests=RAISES,
     ),
     Mutant(
         name="an idempotency key binds nobody",

@@ -19,6 +19,7 @@ from django.utils import timezone
 from dispatch_app.models import Alert, AlertDestination, Attempt, BudgetBalance, Dispatch, ServingProcess
 from policies_app.models import AuditEntry, Credential, QualityScore
 from policies_app.routing.codes import KillScope
+from policies_app.services.budget_raises import raise_budget
 from policies_app.services.kill_switches import throw_kill_switch
 from policies_app.services.publishing import publish_policy
 from tests.factories import make_budget, make_fleet, make_judge, make_key, make_policy, make_tenant
@@ -41,6 +42,8 @@ PAGES: dict[str, tuple[int, set[str]]] = {
     "admin:password_change_done": (200, STAFF),
     "admin:jsi18n": (200, STAFF),
     "admin:policies_app_apikey_rotate": (200, OPS),
+    "admin:policies_app_budgetraise_confirm": (200, FINANCE),
+    "admin:policies_app_budgetraise_withdraw": (200, FINANCE),
     "admin:policies_app_killswitch_lift": (200, OPS),
     "admin:policies_app_killswitch_receipt": (200, STAFF),
     "admin:policies_app_apikey_stop": (302, OPS),
@@ -87,6 +90,7 @@ ROWS: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "policies_app_apikey": (STAFF, OPS, OPS, NONE),
     "policies_app_auditentry": (STAFF, NONE, NONE, NONE),
     "policies_app_budget": (STAFF, FINANCE, FINANCE, NONE),
+    "policies_app_budgetraise": (STAFF, FINANCE, NONE, NONE),
     "policies_app_judge": (STAFF, OPS, OPS, NONE),
     "policies_app_killswitch": (STAFF, OPS, NONE, NONE),
     "policies_app_model": (STAFF, OPS, OPS, NONE),
@@ -110,6 +114,10 @@ API: dict[str, dict[str, set[str]]] = {
     "apikey-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
     "budget-list": {"GET": STAFF, "POST": FINANCE},
     "budget-detail": {"GET": STAFF, "PUT": FINANCE, "PATCH": FINANCE},
+    "budgetraise-list": {"GET": STAFF, "POST": FINANCE},
+    "budgetraise-detail": {"GET": STAFF},
+    "budgetraise-confirm": {"POST": FINANCE},
+    "budgetraise-withdraw": {"POST": FINANCE},
     "cost-list": {"GET": FINANCE},
     "credential-list": {"GET": STAFF, "POST": OPS},
     "credential-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS, "DELETE": OPS},
@@ -243,6 +251,7 @@ def rows(people: dict[str, User | None]) -> dict[str, object]:
         "attempt": attempt,
         "auditentry": AuditEntry.objects.latest("id"),
         "budget": budget,
+        "budgetraise": raise_budget(budget=budget, amount_nanos=1, reason="test", author_name="test"),
         "budgetbalance": BudgetBalance.objects.get(pk=balance_id),
         "credential": Credential.objects.create(provider=fleet.provider, label="main"),
         "dispatch": dispatch,

@@ -12,6 +12,7 @@ CREATE OR REPLACE FUNCTION ledger_begin(budgets jsonb, attempts jsonb, in_doubt 
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     balance_ids bigint[];
+    limits      bigint[];
     remaining   bigint[];
     used        bigint[];
     any_switch  boolean;
@@ -45,7 +46,7 @@ BEGIN
     -- makes this wait for an edit of the budget that is being committed.
     INSERT INTO budget_balance (budget_id, subject, period_start, granted_nanos)
     SELECT wanted.budget_id, wanted.subject, wanted.period_start,
-           CASE WHEN budget.action <> 'alert' THEN budget.limit_nanos END
+           CASE WHEN budget.action <> 'alert' THEN budget_limit_nanos(budget, clock_timestamp()) END
       FROM jsonb_to_recordset(budgets) AS wanted (budget_id bigint, subject text, period_start timestamptz)
       JOIN policies_app_budget AS budget ON budget.id = wanted.budget_id
      WHERE NOT EXISTS (
@@ -66,16 +67,18 @@ BEGIN
 
     PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;
 
-    -- NULL for a soft budget and for one that was deleted. A lowered limit counts at once, whatever was granted before.
-    SELECT coalesce(array_agg(
-               CASE WHEN balance.granted_nanos IS NOT NULL AND budget.action <> 'alert' AND budget.enabled
-                    THEN least(balance.granted_nanos, budget.limit_nanos)
-                         - balance.settled_nanos - balance.reserved_nanos - balance.overage_nanos
-               END ORDER BY wanted.slot), '{}')
-      INTO remaining
+    -- NULL for a soft budget and for one that was deleted. The limit of this moment counts, whatever was granted before.
+    SELECT coalesce(array_agg(allowed.nanos ORDER BY wanted.slot), '{}'),
+           coalesce(array_agg(allowed.nanos - balance.settled_nanos - balance.reserved_nanos - balance.overage_nanos
+                              ORDER BY wanted.slot), '{}')
+      INTO limits, remaining
       FROM unnest(balance_ids) WITH ORDINALITY AS wanted (id, slot)
       LEFT JOIN budget_balance AS balance ON balance.id = wanted.id
-      LEFT JOIN policies_app_budget AS budget ON budget.id = balance.budget_id;
+      LEFT JOIN policies_app_budget AS budget ON budget.id = balance.budget_id
+      LEFT JOIN LATERAL (
+               SELECT budget_limit_nanos(budget, clock_timestamp()) AS nanos
+                WHERE balance.granted_nanos IS NOT NULL AND budget.action <> 'alert' AND budget.enabled
+           ) AS allowed ON true;
 
     SELECT EXISTS (
                SELECT FROM policies_app_killswitch
@@ -161,8 +164,10 @@ BEGIN
           FROM admitted
     )
     UPDATE budget_balance AS balance
-       SET reserved_nanos = balance.reserved_nanos + sums.nanos
-      FROM (SELECT balance_ids[named.slot] AS id, sum((attempt).reserved_nanos) AS nanos
+       SET reserved_nanos = balance.reserved_nanos + sums.nanos,
+           -- What was ever granted in the period, which outlives the raises that it came from.
+           granted_nanos = CASE WHEN balance.granted_nanos IS NOT NULL THEN greatest(balance.granted_nanos, sums.limit_nanos) END
+      FROM (SELECT balance_ids[named.slot] AS id, limits[named.slot] AS limit_nanos, sum((attempt).reserved_nanos) AS nanos
               FROM admitted CROSS JOIN unnest(slots) AS named (slot)
              GROUP BY named.slot) AS sums
      WHERE balance.id = sums.id;

@@ -1,4 +1,4 @@
-"""Any order of begin, settle, void, expire, late settlement, limit change, kill, lift and new period, against a model of the ledger in Python."""
+"""Any order of begin, settle, void, expire, late settlement, limit change, raise, kill, lift and new period, against a model of the ledger in Python."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from dispatch_app.execution.ports import AttemptRecord, BudgetKey, DispatchRecord
 from dispatch_app.ledger.ledger import void_of
-from policies_app.models import Budget, KillSwitch, Tenant
+from policies_app.models import Budget, BudgetRaise, KillSwitch, Tenant
 from policies_app.routing.codes import KillScope
 from tests.dispatch_app.ledger.books import Books, a_dispatch, a_settlement, an_attempt, an_outcome, key_of
 
@@ -39,12 +39,11 @@ class ModelledBudget:
     settled: int = 0
     reserved: int = 0
     overage: int = 0
-    granted_nanos: int | None = None
-    """The limit when the period's first reservation was asked for."""
+    raised_by_nanos: int = 0
 
     def has_room_for(self, nanos: int) -> bool:
-        granted = min(self.granted_nanos, self.limit_nanos)
-        return self.settled + self.reserved + self.overage + nanos <= granted
+        used_nanos = self.settled + self.reserved + self.overage
+        return used_nanos + nanos <= self.limit_nanos + self.raised_by_nanos
 
 
 @dataclass
@@ -99,10 +98,6 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
         def _begin(self, dispatch: ModelledDispatch, nanos: int, which: set[int]) -> None:
             attempt = an_attempt(reserved_nanos=nanos, position=len(dispatch.attempts) + 1)
             budgets = [self.budgets[n] for n in sorted(which)]
-            for budget in budgets:
-                budget.granted_nanos = (
-                    budget.limit_nanos if budget.granted_nanos is None else budget.granted_nanos
-                )
             expected = "admitted"
             if dispatch.is_given_up:
                 expected = "expired"
@@ -168,6 +163,23 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
             Budget.objects.filter(pk=budget.key.budget_id).update(limit_nanos=limit)
             budget.limit_nanos = limit
 
+        @rule(which=st.integers(0, 1), amount=st.integers(1, 1_500))
+        def raise_for_a_time(self, which: int, amount: int) -> None:
+            budget = self.budgets[which]
+            BudgetRaise.objects.create(
+                budget_id=budget.key.budget_id, amount_nanos=amount, reason="test", author_name="test",
+                starts_at=datetime.now(UTC) - timedelta(hours=1),
+            )  # fmt: skip
+            budget.raised_by_nanos += amount
+
+        @rule(which=st.integers(0, 1))
+        def end_raises(self, which: int) -> None:
+            budget = self.budgets[which]
+            BudgetRaise.objects.filter(budget_id=budget.key.budget_id).update(
+                ends_at=datetime.now(UTC) - timedelta(minutes=30)
+            )
+            budget.raised_by_nanos = 0
+
         @rule()
         def kill(self) -> None:
             KillSwitch.objects.create(scope=KillScope.EVERYTHING, reason="test", author_name="test")
@@ -182,7 +194,7 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
         def new_period(self, which: int) -> None:
             old = self.budgets[which]
             key = replace(old.key, period_start=old.key.period_start + timedelta(days=31))
-            self.budgets[which] = ModelledBudget(key, old.limit_nanos)
+            self.budgets[which] = ModelledBudget(key, old.limit_nanos, raised_by_nanos=old.raised_by_nanos)
 
         @invariant()
         def balances_equal_the_model(self) -> None:

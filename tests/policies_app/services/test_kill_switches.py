@@ -6,10 +6,10 @@ from django.utils import timezone
 
 from policies_app.models import AuditEntry, KillSwitch
 from policies_app.routing.codes import KillScope
+from policies_app.services.errors import SecondPersonNeededError
 from policies_app.services.kill_switches import (
     KillSwitchNotActiveError,
     KillSwitchNotThrownError,
-    SecondPersonNeededError,
     acknowledgements,
     current_epoch,
     lift_kill_switch,
