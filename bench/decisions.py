@@ -47,6 +47,7 @@ from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDoc
 from policies_app.routing.types import (
     BudgetPressure,
     CatalogueModel,
+    DowngradeStep,
     Facts,
     FleetState,
     LatencyQuery,
@@ -195,8 +196,7 @@ def _situation() -> Situation:
         action=BudgetAction.REJECT,
         used_nanos=40,
         limit_nanos=100,
-        downgrade_at_pct=80,
-        downgrade_to_tier=Tier.SMALL,
+        steps=(DowngradeStep(from_pct=80, highest_tier=Tier.SMALL),),
         period_start=_NOW - timedelta(days=10),
         period_end=_NOW + timedelta(days=20),
     )

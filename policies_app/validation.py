@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
 
-from policies_app.routing.codes import BudgetScope, KillScope, Strategy
+from policies_app.routing.codes import BudgetAction, BudgetScope, KillScope, Strategy
 from policies_app.routing.compilation import DIRECT_POLICY
 
 Values = Mapping[str, Any]
@@ -46,6 +46,9 @@ KILL_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     KillScope.END_USER: ("tenant", "end_user"),
 }
 """Which fields a kill switch of each scope fills in."""
+
+SMALL_FROM_PCT = 80
+"""From which use on a budget that downgrades forces small models, where nothing else is said."""
 
 BUDGET_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     BudgetScope.TENANT: (),
@@ -93,10 +96,22 @@ def budget_errors(values: Values) -> FieldErrors:
     if scope == BudgetScope.END_USER:
         subjects.discard("end_user")
     errors = _subject_errors(values, scope=scope, wanted=BUDGET_SUBJECTS.get(scope, ()), subjects=subjects)
+    errors |= _downgrade_errors(values)
     api_key, tenant = values.get("api_key"), values.get("tenant")
     if api_key and tenant and api_key.tenant_id != tenant.pk:
         errors.setdefault("api_key", f"This key belongs to {api_key.tenant}, not to {tenant}.")
     return errors
+
+
+def _downgrade_errors(values: Values) -> FieldErrors:
+    mid, small = values.get("mid_from_pct"), values.get("small_from_pct", SMALL_FROM_PCT)
+    if values.get("action") == BudgetAction.DOWNGRADE and mid is None and small is None:
+        return {"small_from_pct": "Say from which percentage on smaller models are forced."}
+    if mid is not None and small is not None and mid >= small:
+        return {
+            "mid_from_pct": f"Only small models are asked from {small} % on: this step has to come before."
+        }
+    return {}
 
 
 def raise_errors(values: Values, *, now: datetime) -> FieldErrors:

@@ -35,7 +35,7 @@ from policies_app.models import (
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
 from policies_app.routing.compilation import compile_policy
 from policies_app.routing.document import DocumentError, PolicyDocument, load
-from policies_app.routing.types import Catalogue, Judges
+from policies_app.routing.types import Catalogue, DowngradeStep, Judges
 from policies_app.sealing import UnsealError
 from policies_app.services.catalogue import read_catalogue
 from policies_app.services.credentials import open_secret
@@ -232,10 +232,15 @@ def _budget(row: Budget) -> ServedBudget:
         period=BudgetPeriod(row.period),
         limit_nanos=row.limit_nanos,
         action=BudgetAction(row.action),
-        downgrade_at_pct=row.downgrade_at_pct,
-        downgrade_to_tier=Tier(row.downgrade_to_tier),
+        steps=tuple(_downgrade_steps(row)),
         raises=tuple(_raise(more) for more in row.raises.all()),
     )
+
+
+def _downgrade_steps(row: Budget) -> Iterator[DowngradeStep]:
+    for from_pct, tier in ((row.mid_from_pct, Tier.MID), (row.small_from_pct, Tier.SMALL)):
+        if from_pct is not None:
+            yield DowngradeStep(from_pct=from_pct, highest_tier=tier)
 
 
 def _raise(row: BudgetRaise) -> ServedRaise:

@@ -109,8 +109,7 @@ def _pressure(
         action=budget.action,
         used_nanos=usage.get((budget.id, subject, period[0]), 0),
         limit_nanos=budget.limit_at(now),
-        downgrade_at_pct=budget.downgrade_at_pct,
-        downgrade_to_tier=budget.downgrade_to_tier,
+        steps=budget.steps,
         period_start=period[0],
         period_end=None if budget.period is BudgetPeriod.LIFETIME else period[1],
     )

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, WireFormat
 from policies_app.routing.compilation import CompiledPolicy
-from policies_app.routing.types import Catalogue, Judges
+from policies_app.routing.types import Catalogue, DowngradeStep, Judges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,7 @@ class ServedBudget:
     period: BudgetPeriod
     limit_nanos: int
     action: BudgetAction
-    downgrade_at_pct: int
-    downgrade_to_tier: Tier
+    steps: tuple[DowngradeStep, ...] = ()
     raises: tuple[ServedRaise, ...] = ()
 
     def limit_at(self, now: datetime) -> int:

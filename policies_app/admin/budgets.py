@@ -76,15 +76,15 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         "api_key": "scope == 'api_key'",
         "policy": "scope == 'policy'",
         "end_user": "scope == 'end_user'",
-        "downgrade_at_pct": "action == 'downgrade'",
-        "downgrade_to_tier": "action == 'downgrade'",
+        "mid_from_pct": "action == 'downgrade'",
+        "small_from_pct": "action == 'downgrade'",
     }
     fieldsets = (
         (None, {"fields": ("tenant", "name", "enabled")}),
         ("Whose spend", {"fields": ("scope", "api_key", "policy", "end_user")}),
         ("How much", {"fields": ("limit_nanos", "period")}),
         ("Who is told", {"fields": ("alert_at_pcts",)}),
-        ("When it is used up", {"fields": ("action", "downgrade_at_pct", "downgrade_to_tier")}),
+        ("When it is used up", {"fields": ("action", "mid_from_pct", "small_from_pct")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:

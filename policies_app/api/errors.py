@@ -21,6 +21,10 @@ from policies_app.services.prices import PriceExistsError
 
 _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "api_key_label_unique": ("label", "This tenant already has a key of that label."),
+    "budget_downgrades_step_by_step": (
+        "mid_from_pct",
+        "This step has to come before the one to small models.",
+    ),
     "budget_limit_not_negative": ("limit_nanos", "The limit cannot be negative."),
     "budget_raise_ends_after_its_start": ("ends_at", "It has to end after it begins."),
     "budget_name_unique": ("name", "This tenant already has a budget of that name."),

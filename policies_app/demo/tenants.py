@@ -9,7 +9,7 @@ from django.utils import timezone
 from policies_app.api_key_format import parse_key, secret_digest
 from policies_app.demo.fleet import AUTHOR
 from policies_app.models import ApiKey, Budget, Policy, Tenant
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Tier
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
 from policies_app.sealing import secret_key_from_text
 from policies_app.services.api_keys import create_api_key, rotate_api_key
 from policies_app.services.audit import record_creation
@@ -44,7 +44,8 @@ def seed_budgets() -> None:
             scope=BudgetScope.END_USER,
             period=BudgetPeriod.DAY,
             action=BudgetAction.DOWNGRADE,
-            downgrade_to_tier=Tier.SMALL,
+            mid_from_pct=50,
+            small_from_pct=80,
         )
         _create(
             acme,
@@ -55,7 +56,7 @@ def seed_budgets() -> None:
             action=BudgetAction.ALERT,
         )
     if not globex.budgets.exists():
-        _create(globex, "Month", 20, action=BudgetAction.DOWNGRADE, downgrade_to_tier=Tier.MID)
+        _create(globex, "Month", 20, action=BudgetAction.DOWNGRADE, mid_from_pct=80, small_from_pct=95)
 
 
 @transaction.atomic

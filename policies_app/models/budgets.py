@@ -13,8 +13,9 @@ from django.utils import timezone
 from policies_app.models.choices import choices_of
 from policies_app.models.policies import Policy
 from policies_app.models.tenants import ApiKey, Tenant
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Tier
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
 from policies_app.routing.money import usd
+from policies_app.validation import SMALL_FROM_PCT
 
 
 class RaiseState(StrEnum):
@@ -67,18 +68,22 @@ class Budget(models.Model):
         max_length=16,
         choices=choices_of(BudgetAction),
         default=BudgetAction.REJECT,
-        help_text="Reject: refuse what does not fit. Downgrade: smaller models from the threshold on, then refuse. Alert: never refuse.",
+        help_text="Reject: refuse what does not fit. Downgrade: smaller models from the thresholds on, then refuse. Alert: never refuse.",
     )
-    downgrade_at_pct = models.PositiveSmallIntegerField(
-        default=80,
-        validators=[MinValueValidator(0), MaxValueValidator(100)],
-        help_text="Downgrade from this much use on.",
+    mid_from_pct = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(100)],
+        verbose_name="mid at most, from",
+        help_text="Percent of the limit from which on no model above the tier mid is asked. Empty: never.",
     )
-    downgrade_to_tier = models.CharField(
-        max_length=16,
-        choices=choices_of(Tier),
-        default=Tier.SMALL,
-        help_text="The highest tier allowed then.",
+    small_from_pct = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        default=SMALL_FROM_PCT,
+        validators=[MaxValueValidator(100)],
+        verbose_name="small only, from",
+        help_text="Percent of the limit from which on only models of the tier small are asked. Empty: never. Free models always are.",
     )
     alert_at_pcts = ArrayField(
         models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1_000)]),
@@ -100,6 +105,13 @@ class Budget(models.Model):
         constraints = (
             models.UniqueConstraint(fields=["tenant", "name"], name="budget_name_unique"),
             models.CheckConstraint(condition=Q(limit_nanos__gte=0), name="budget_limit_not_negative"),
+            models.CheckConstraint(
+                condition=Q(mid_from_pct__isnull=True)
+                | Q(small_from_pct__isnull=True)
+                | Q(mid_from_pct__lt=F("small_from_pct")),
+                name="budget_downgrades_step_by_step",
+                violation_error_message="The step down to mid-size models has to come before the one to small ones.",
+            ),
             models.CheckConstraint(
                 condition=Q(scope=BudgetScope.TENANT, api_key__isnull=True, policy__isnull=True, end_user="")
                 | Q(scope=BudgetScope.END_USER, api_key__isnull=True, policy__isnull=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from policies_app.routing.codes import Capability, DropReason, HealthState
+from policies_app.routing.codes import Capability, DropReason, HealthState, Tier
 from policies_app.routing.compilation import CompiledJudge, CompiledRule, CompiledStep
 from policies_app.routing.money import bound_nanos, usd
 from policies_app.routing.types import (
@@ -66,13 +66,21 @@ def screen(*, rule: CompiledRule, facts: Facts, situation: Situation, now: datet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _TierCap:
+    """No tier above `tier` is asked, because of the budget."""
+
+    budget: str
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Screener:
     """What all steps and judges of a rule are held against."""
 
     facts: Facts
     situation: Situation
     now: datetime
-    cap: BudgetPressure | None
+    cap: _TierCap | None
     most_nanos: int | None
 
     def screen_step(self, step: CompiledStep) -> Candidate | DroppedCandidate:
@@ -110,7 +118,7 @@ class _Screener:
         price = model.price_at(self.now)
         if price is None:
             return DroppedCandidate(model=model.name, reason=DropReason.NO_PRICE)
-        if self.cap is not None and model.tier.rank > self.cap.downgrade_to_tier.rank:
+        if self.cap is not None and model.tier.rank > self.cap.tier.rank and not price.is_free:
             return DroppedCandidate(
                 model=model.name, reason=DropReason.TIER_CAPPED, detail=_cap_in_words(self.cap)
             )
@@ -209,14 +217,18 @@ def _asked_output_tokens(facts: Facts) -> int:
     return max(1, facts.output_tokens or 1)
 
 
-def _tier_cap(budgets: tuple[BudgetPressure, ...]) -> BudgetPressure | None:
-    """The capping budget that allows the least."""
-    capping = [budget for budget in budgets if budget.is_capping]
-    return min(capping, key=lambda budget: budget.downgrade_to_tier.rank) if capping else None
+def _tier_cap(budgets: tuple[BudgetPressure, ...]) -> _TierCap | None:
+    """The cap of the budget that allows the least."""
+    caps = [
+        _TierCap(budget=budget.name, tier=tier)
+        for budget in budgets
+        if (tier := budget.highest_tier) is not None
+    ]
+    return min(caps, key=lambda cap: cap.tier.rank) if caps else None
 
 
-def _cap_in_words(cap: BudgetPressure) -> str:
-    return f"budget {cap.name} caps the tier at {cap.downgrade_to_tier}"
+def _cap_in_words(cap: _TierCap) -> str:
+    return f"budget {cap.budget} caps the tier at {cap.tier}"
 
 
 def _context_in_words(model: CatalogueModel, facts: Facts) -> str:

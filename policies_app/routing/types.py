@@ -52,6 +52,17 @@ class Price:
     output_nanos: int
     reasoning_nanos: int
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is ever paid: the model is one's own."""
+        return not (
+            self.input_nanos
+            or self.cached_input_nanos
+            or self.cache_write_nanos
+            or self.output_nanos
+            or self.reasoning_nanos
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueModel:
@@ -144,6 +155,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DowngradeStep:
+    """From `from_pct` percent of a budget on, no tier above `highest_tier` is asked."""
+
+    from_pct: int
+    highest_tier: Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPressure:
     """How full one budget that applies to the request is. A lifetime budget has no `period_end`."""
 
@@ -153,8 +172,7 @@ class BudgetPressure:
     action: BudgetAction
     used_nanos: int
     limit_nanos: int
-    downgrade_at_pct: int
-    downgrade_to_tier: Tier
+    steps: tuple[DowngradeStep, ...] = ()
     period_start: datetime | None = None
     period_end: datetime | None = None
 
@@ -164,9 +182,13 @@ class BudgetPressure:
         return 100.0 if self.limit_nanos <= 0 else 100.0 * self.used_nanos / self.limit_nanos
 
     @property
-    def is_capping(self) -> bool:
-        """Whether the budget forces smaller models now."""
-        return self.action is BudgetAction.DOWNGRADE and self.used_pct >= self.downgrade_at_pct
+    def highest_tier(self) -> Tier | None:
+        """The highest tier that the budget lets through now; None if it lets all of them."""
+        if self.action is not BudgetAction.DOWNGRADE or not self.steps:
+            return None
+        used_pct = self.used_pct
+        tiers = (step.highest_tier for step in self.steps if used_pct >= step.from_pct)
+        return min(tiers, key=lambda tier: tier.rank, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ def create_budget(
     reason: str = "",
     **fields: Any,
 ) -> Budget:
-    """Make a budget; `fields` are further columns of `Budget`, such as `api_key` or `downgrade_at_pct`.
+    """Make a budget; `fields` are further columns of `Budget`, such as `api_key` or `small_from_pct`.
 
     :raises BudgetNotSavedError: if the fields contradict one another, or the tenant has a budget of that name.
     """

@@ -793,15 +793,22 @@ _DECISION = (
     Mutant(
         name="the tier cap is ignored",
         path=f"{_ROUTING}/screening.py",
-        search="        if self.cap is not None and model.tier.rank > self.cap.downgrade_to_tier.rank:\n",
+        search="        if self.cap is not None and model.tier.rank > self.cap.tier.rank and not price.is_free:\n",
         replace="        if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="the first of several downgrades counts for good",
+        path=f"{_ROUTING}/types.py",
+        search="        return min(tiers, key=lambda tier: tier.rank, default=None)\n",
+        replace="        return next(tiers, None)\n",
         tests=ROUTING,
     ),
     Mutant(
         name="the mildest of several caps counts",
         path=f"{_ROUTING}/screening.py",
-        search="    return min(capping, key=lambda budget: budget.downgrade_to_tier.rank) if capping else None\n",
-        replace="    return max(capping, key=lambda budget: budget.downgrade_to_tier.rank) if capping else None\n",
+        search="    return min(caps, key=lambda cap: cap.tier.rank) if caps else None\n",
+        replace="    return max(caps, key=lambda cap: cap.tier.rank) if caps else None\n",
         tests=ROUTING,
     ),
     Mutant(

@@ -30,7 +30,7 @@ from policies_app.routing.codes import (
 from policies_app.routing.compilation import CompiledPolicy, compile_policy
 from policies_app.routing.conditions import Condition, HealthDegraded, ShareOf, TaskIs
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
-from policies_app.routing.types import Catalogue, CatalogueModel, Judge, Price
+from policies_app.routing.types import Catalogue, CatalogueModel, DowngradeStep, Judge, Price
 from policies_app.routing.validators import (
     CallableAccepts,
     DeclaredAtLeast,
@@ -336,8 +336,9 @@ def _budget(
         period=chance.one_of(BudgetPeriod.HOUR, BudgetPeriod.DAY, BudgetPeriod.LIFETIME),
         limit_nanos=int(typical * chance.span(0.3, 30.0)),
         action=action,
-        downgrade_at_pct=chance.one_of(50, 90),
-        downgrade_to_tier=chance.one_of(Tier.SMALL, Tier.MID),
+        steps=(
+            DowngradeStep(from_pct=chance.one_of(50, 90), highest_tier=chance.one_of(Tier.SMALL, Tier.MID)),
+        ),
     )
 
 

@@ -38,8 +38,8 @@ class Replay:
         for budget in accounts.budgets.values():
             self._execute(
                 "INSERT INTO policies_app_budget (id, tenant_id, name, scope, end_user, period, limit_nanos, action, "
-                "downgrade_at_pct, downgrade_to_tier, alert_at_pcts, enabled, created_at) "
-                "VALUES (%s, 1, %s, 'tenant', '', 'day', %s, %s, 80, 'small', '{}', true, now())",
+                "alert_at_pcts, enabled, created_at) "
+                "VALUES (%s, 1, %s, 'tenant', '', 'day', %s, %s, '{}', true, now())",
                 (budget.id, f"budget {budget.id}", limits[budget.id], budget.action),
             )
 

@@ -6,7 +6,7 @@ import pytest
 from dispatch_app.snapshot.budget_usage import BudgetUsage
 from dispatch_app.snapshot.situation import budget_keys, killed_targets, situation_of
 from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, ServedTenant, Snapshot
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope
 from policies_app.routing.types import FleetState
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -25,8 +25,6 @@ def budget(number: int, scope: BudgetScope = BudgetScope.TENANT, **fields: objec
             "period": BudgetPeriod.DAY,
             "limit_nanos": 1_000,
             "action": BudgetAction.REJECT,
-            "downgrade_at_pct": 80,
-            "downgrade_to_tier": Tier.SMALL,
         }
         | fields
     )

@@ -177,8 +177,8 @@ def budget_form(tenant, **fields):
         "limit_nanos": "250",
         "period": "month",
         "action": "reject",
-        "downgrade_at_pct": 80,
-        "downgrade_to_tier": "small",
+        "mid_from_pct": "",
+        "small_from_pct": 80,
     } | fields
 
 
@@ -210,7 +210,9 @@ def test_a_changed_limit_stands_in_the_audit_trail(finance):
         ({"end_user": "ann"}, "end_user"),
         ({"limit_nanos": "-1"}, "limit_nanos"),
         ({"limit_nanos": "lots"}, "limit_nanos"),
-        ({"downgrade_at_pct": 101}, "downgrade_at_pct"),
+        ({"small_from_pct": 101}, "small_from_pct"),
+        ({"mid_from_pct": 80}, "mid_from_pct"),
+        ({"action": "downgrade", "small_from_pct": ""}, "small_from_pct"),
     ],
 )
 def test_a_wrong_budget_is_refused_at_its_field(finance, errors_of, fields, wrong_field):

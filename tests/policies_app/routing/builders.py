@@ -14,6 +14,7 @@ from policies_app.routing.types import (
     Catalogue,
     CatalogueModel,
     Decision,
+    DowngradeStep,
     Facts,
     Judge,
     KilledTargets,
@@ -94,6 +95,10 @@ def some_facts(**fields: Any) -> Facts:
     return Facts(**defaults | fields)
 
 
+def down_to(tier: Tier, *, from_pct: int = 80) -> tuple[DowngradeStep, ...]:
+    return (DowngradeStep(from_pct=from_pct, highest_tier=tier),)
+
+
 def a_budget(**fields: Any) -> BudgetPressure:
     defaults: dict[str, Any] = {
         "budget_id": 1,
@@ -102,8 +107,7 @@ def a_budget(**fields: Any) -> BudgetPressure:
         "action": BudgetAction.DOWNGRADE,
         "used_nanos": 90,
         "limit_nanos": 100,
-        "downgrade_at_pct": 80,
-        "downgrade_to_tier": Tier.SMALL,
+        "steps": down_to(Tier.SMALL),
     }
     return BudgetPressure(**defaults | fields)
 

@@ -44,6 +44,7 @@ from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDoc
 from policies_app.routing.types import (
     BudgetPressure,
     CatalogueModel,
+    DowngradeStep,
     Facts,
     FleetState,
     Judge,
@@ -255,8 +256,9 @@ budgets = st.builds(
     action=st.sampled_from(BudgetAction),
     used_nanos=st.integers(0, 150),
     limit_nanos=st.integers(0, 100),
-    downgrade_at_pct=st.integers(0, 100),
-    downgrade_to_tier=st.sampled_from(Tier),
+    steps=st.lists(
+        st.builds(DowngradeStep, from_pct=st.integers(0, 100), highest_tier=st.sampled_from(Tier)), max_size=2
+    ).map(tuple),
     period_start=st.just(NOW - timedelta(days=10)),
     period_end=st.just(NOW + timedelta(days=20)),
 )

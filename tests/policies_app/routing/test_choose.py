@@ -24,6 +24,7 @@ from tests.policies_app.routing.builders import (
     a_route,
     a_rule,
     decide,
+    down_to,
     fleet_with,
     killing,
     planned,
@@ -222,7 +223,7 @@ def test_a_model_named_twice_is_planned_once_with_its_first_step() -> None:
         (
             replace(SMALL, tier=Tier.FRONTIER),
             {},
-            Situation(budgets=(a_budget(downgrade_to_tier=Tier.MID),)),
+            Situation(budgets=(a_budget(steps=down_to(Tier.MID)),)),
             DropReason.TIER_CAPPED,
             "budget month caps the tier at mid",
         ),
@@ -253,7 +254,7 @@ def test_a_model_that_the_catalogue_does_not_know_is_dropped() -> None:
     [
         (a_budget(used_nanos=79), ["small", "mid", "frontier"]),  # not there yet
         (a_budget(used_nanos=80), ["small"]),
-        (a_budget(used_nanos=80, downgrade_to_tier=Tier.MID), ["small", "mid"]),
+        (a_budget(used_nanos=80, steps=down_to(Tier.MID)), ["small", "mid"]),
         (a_budget(used_nanos=99, action=BudgetAction.REJECT), ["small", "mid", "frontier"]),
         (a_budget(used_nanos=99, action=BudgetAction.ALERT), ["small", "mid", "frontier"]),
     ],
@@ -264,10 +265,41 @@ def test_a_downgrading_budget_caps_the_tier_from_its_threshold_on(budget: Any, m
     assert planned(decision) == models
 
 
+@pytest.mark.parametrize(
+    ("used", "models"),
+    [
+        (79, ["small", "mid", "frontier"]),
+        (80, ["small", "mid"]),
+        (94, ["small", "mid"]),
+        (95, ["small"]),
+        (130, ["small"]),
+    ],
+)
+def test_a_downgrading_budget_goes_down_step_by_step(used: int, models: list[str]) -> None:
+    budget = a_budget(used_nanos=used, steps=down_to(Tier.MID) + down_to(Tier.SMALL, from_pct=95))
+
+    decision = decide(a_policy(a_default(ALL_THREE)), situation=Situation(budgets=(budget,)))
+
+    assert planned(decision) == models
+
+
+def test_a_model_that_costs_nothing_is_asked_whatever_the_cap() -> None:
+    free = a_price(
+        input_nanos=0, cached_input_nanos=0, cache_write_nanos=0, output_nanos=0, reasoning_nanos=0
+    )
+    catalogue = fleet_with(replace(FRONTIER, prices=(free,)))
+
+    decision = decide(
+        a_policy(a_default(ALL_THREE)), situation=Situation(budgets=(a_budget(),)), catalogue=catalogue
+    )
+
+    assert planned(decision) == ["small", "frontier"]
+
+
 def test_the_lowest_of_several_caps_holds_and_is_named() -> None:
     budgets = (
-        a_budget(name="tenant", downgrade_to_tier=Tier.MID),
-        a_budget(name="user", downgrade_to_tier=Tier.SMALL),
+        a_budget(name="tenant", steps=down_to(Tier.MID)),
+        a_budget(name="user", steps=down_to(Tier.SMALL)),
     )
 
     decision = decide(a_policy(a_default(ALL_THREE)), situation=Situation(budgets=budgets))

@@ -23,7 +23,7 @@ from policies_app.routing.trace import failed_kinds
 from policies_app.routing.types import Catalogue, Decision, Facts, Judges, Situation, Usage
 from policies_app.routing.verify import verify
 from policies_app.routing.worst_case import worst_case
-from tests.policies_app.routing.builders import NOW, a_budget
+from tests.policies_app.routing.builders import NOW, a_budget, down_to
 from tests.policies_app.routing.strategies import (
     catalogues,
     documents,
@@ -279,7 +279,7 @@ def test_one_more_capping_budget_never_lets_a_higher_tier_in(
     document = replace(document, rules=rules)
     # Where a cap leaves failing targets only, the least bad of them is tried; that is asked about elsewhere.
     situation = replace(situation, fleet=replace(situation.fleet, targets={}))
-    budget = a_budget(action=BudgetAction.DOWNGRADE, used_nanos=100, downgrade_to_tier=cap)
+    budget = a_budget(action=BudgetAction.DOWNGRADE, used_nanos=100, steps=down_to(cap))
     pressed = replace(situation, budgets=(*situation.budgets, budget))
 
     before = decide(document, fleet, request, situation).plan

@@ -41,6 +41,7 @@ from tests.policies_app.routing.builders import (
     a_default,
     a_policy,
     a_route,
+    down_to,
     some_facts,
 )
 
@@ -196,7 +197,7 @@ def race(**stated: Any) -> RouteDocument:
         (Situation(killed=KilledTargets(models=frozenset({"frontier"}))), DropReason.KILLED),
         (faring(frontier=OPEN), DropReason.OPEN_BREAKER),
         (
-            Situation(budgets=(a_budget(downgrade_to_tier=Tier.MID),)),
+            Situation(budgets=(a_budget(steps=down_to(Tier.MID)),)),
             DropReason.TIER_CAPPED,
         ),
     ],
