@@ -21,7 +21,8 @@ from tests.chaos.leavers import Parting, Visit, pay_visit
 from tests.chaos.town import DRAIN_MS, DRAINING, STRATEGIES, Town
 from tests.factories import make_budget, make_key, make_tenant
 
-SETTLING_S = 10.0
+SETTLING_S = 30.0
+QUIET_S = 0.5
 LOOK_S = 0.02
 """How often the log is looked at: terminal times are so much too long at most."""
 MOST_S = 0.8
@@ -164,7 +165,7 @@ class _Log:
             while not self.is_over:
                 found = await log.execute(
                     "SELECT tags->>'nonce' FROM dispatch WHERE tenant_id = %s AND created_at > now() - interval '1 minute'"
-                    " AND finished_at > now() - interval '5 seconds'",
+                    " AND finished_at > now() - interval '10 seconds'",
                     [self.tenant.pk],
                 )
                 ended = await found.fetchall()
@@ -173,19 +174,22 @@ class _Log:
                     self.ended_at.setdefault(nonce, now)
                 await asyncio.sleep(LOOK_S)
 
-    async def until_ended(self, *, patience_s: float) -> None:
-        """Wait until every row has been seen to be terminal; for a while at most."""
-        give_up_at = time.monotonic() + patience_s
+    async def until_quiet(self, *, patience_s: float) -> None:
+        """Wait until no row is open and none comes any more; for a while at most."""
+        give_up_at, before = time.monotonic() + patience_s, None
         while time.monotonic() < give_up_at:
-            await asyncio.sleep(5 * LOOK_S)
-            if await asyncio.to_thread(self._is_all_ended):
-                await asyncio.sleep(5 * LOOK_S)
+            now = await asyncio.to_thread(self._count)
+            if now == before and not now["open"]:
                 return
+            before = now
+            await asyncio.sleep(QUIET_S)
 
-    def _is_all_ended(self) -> bool:
-        return not rows(
-            "SELECT 1 FROM dispatch WHERE tenant_id = %s AND finished_at IS NULL LIMIT 1", self.tenant.pk
+    def _count(self) -> Mapping[str, int]:
+        (row,) = rows(
+            "SELECT count(*) AS rows, count(*) FILTER (WHERE finished_at IS NULL) AS open FROM dispatch WHERE tenant_id = %s",
+            self.tenant.pk,
         )
+        return row
 
 
 async def _leave(crowd: _Leavers, log: _Log, *, wanted: int, callers: int) -> None:
@@ -196,7 +200,7 @@ async def _leave(crowd: _Leavers, log: _Log, *, wanted: int, callers: int) -> No
             await crowd.pay()
 
     await asyncio.gather(*(caller() for _ in range(callers)))
-    await log.until_ended(patience_s=SETTLING_S)
+    await log.until_quiet(patience_s=SETTLING_S)
     log.is_over = True
     await watching
 
