@@ -5,7 +5,7 @@ ask them. They take values by field name and perform no I/O.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +55,7 @@ BUDGET_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     BudgetScope.END_USER: (),
     BudgetScope.API_KEY: ("api_key",),
     BudgetScope.POLICY: ("policy",),
+    BudgetScope.TAG: ("tag",),
 }
 """Which fields a budget of each scope must fill in. An end user is optional: empty means each one separately."""
 
@@ -96,7 +97,8 @@ def budget_errors(values: Values) -> FieldErrors:
     if scope == BudgetScope.END_USER:
         subjects.discard("end_user")
     errors = _subject_errors(values, scope=scope, wanted=BUDGET_SUBJECTS.get(scope, ()), subjects=subjects)
-    errors |= _downgrade_errors(values)
+    tag = [values["tag"]] if values.get("tag") else []
+    errors |= _downgrade_errors(values) | dict(_tag_errors(tag, field="tag"))
     api_key, tenant = values.get("api_key"), values.get("tenant")
     if api_key and tenant and api_key.tenant_id != tenant.pk:
         errors.setdefault("api_key", f"This key belongs to {api_key.tenant}, not to {tenant}.")
@@ -148,7 +150,7 @@ def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:
                 yield name, UNCONDITIONAL
         if values.get("enabled") is False:
             yield "enabled", "The default rule cannot be off: every policy needs it."
-    yield from _tag_errors(values.get("tags") or ())
+    yield from _tag_errors(values.get("tags") or (), field="tags")
     yield from _range_errors(values)
     if values.get("budget_scope") and values.get("budget_used_pct_min") is None:
         yield "budget_used_pct_min", "Say from which percentage on the rule holds."
@@ -169,11 +171,11 @@ def is_stated(condition: Any) -> bool:
     )
 
 
-def _tag_errors(tags: Any) -> Iterator[tuple[str, str]]:
+def _tag_errors(tags: Iterable[str], *, field: str) -> Iterator[tuple[str, str]]:
     for tag in tags:
         key, equals, value = tag.partition("=")
         if not (key.strip() and equals and value.strip()):
-            yield "tags", f"“{tag}” is not of the form key=value."
+            yield field, f"“{tag}” is not of the form key=value."
             return
 
 

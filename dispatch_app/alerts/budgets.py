@@ -87,7 +87,12 @@ def alert_about_overages() -> None:
 
 
 def _running_since(budget: Budget, now: datetime) -> datetime:
-    return period_start(period=BudgetPeriod(budget.period), now=now, zone=ZoneInfo(budget.tenant.time_zone))
+    return period_start(
+        period=BudgetPeriod(budget.period),
+        now=now,
+        zone=ZoneInfo(budget.tenant.time_zone),
+        month_day=budget.month_begins_on,
+    )
 
 
 def _of(subject: str) -> str:

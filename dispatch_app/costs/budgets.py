@@ -105,7 +105,12 @@ def _line(budget: Budget, uses: list[BudgetUse]) -> BudgetLine:
 
 
 def _period_start(budget: Budget, *, at: datetime) -> datetime:
-    return period_start(period=BudgetPeriod(budget.period), now=at, zone=zone_of(budget.tenant))
+    return period_start(
+        period=BudgetPeriod(budget.period),
+        now=at,
+        zone=zone_of(budget.tenant),
+        month_day=budget.month_begins_on,
+    )
 
 
 def _uses(starts: Mapping[Budget, datetime]) -> list[BudgetUse]:
@@ -148,7 +153,10 @@ def _uses_of(budget: Budget, start: datetime, balances: dict[int, list[BudgetBal
 def _limit_nanos(budget: Budget, balance: BudgetBalance) -> int:
     """The limit of now in the period that runs; in one that is over, the highest that it had."""
     end = period_end(
-        period=BudgetPeriod(budget.period), now=balance.period_start, zone=zone_of(budget.tenant)
+        period=BudgetPeriod(budget.period),
+        now=balance.period_start,
+        zone=zone_of(budget.tenant),
+        month_day=budget.month_begins_on,
     )
     if balance.granted_nanos is None or timezone.now() < end:
         return budget.limit_at_nanos

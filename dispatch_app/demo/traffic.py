@@ -284,6 +284,7 @@ async def _dispatch(
                 budget_usage=usage,
                 key=visit.key,
                 end_user=visit.end_user,
+                tags=facts.tags,
                 policy_id=visit.policy.id,
                 now=visit.at,
             ),
@@ -299,7 +300,9 @@ async def _dispatch(
 
 async def _carry_out(visit: Visit, decision: Decision, plan: RoutePlan, ledger: PostgresLedger) -> None:
     record = _record(visit, decision, plan)
-    budgets = budget_keys(key=visit.key, end_user=visit.end_user, policy_id=visit.policy.id, now=visit.at)
+    budgets = budget_keys(
+        key=visit.key, end_user=visit.end_user, tags=record.tags, policy_id=visit.policy.id, now=visit.at
+    )
     candidates = plan.candidates
     if visit.first_fails and len(candidates) > 1:
         refused = _attempt(visit, candidates[0], position=1)

@@ -64,6 +64,7 @@ def decide(
         budget_usage=budget_usage,
         key=key,
         end_user=prompt.end_user,
+        tags=inputs.tags,
         policy_id=policy_id,
         now=now,
         fleet=fleet,
@@ -92,7 +93,9 @@ def decide(
             reason=_reason(decision, reason),
             stream=prompt.request.stream,
         ),
-        budgets=budget_keys(key=key, end_user=prompt.end_user, policy_id=policy_id, now=now),
+        budgets=budget_keys(
+            key=key, end_user=prompt.end_user, tags=inputs.tags, policy_id=policy_id, now=now
+        ),
     )
 
 

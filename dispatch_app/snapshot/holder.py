@@ -177,7 +177,7 @@ class SnapshotHolder:
     async def _refresh_usage(self, connection: psycopg.AsyncConnection) -> None:
         now = datetime.now(UTC)  # noqa: TID251 - the edge of the data plane, which reads no Django clock
         starts = {
-            budget.id: running_period_start(tenant.zone, budget.period, now)
+            budget.id: running_period_start(tenant.zone, budget, now)
             for tenant in self._tenants
             for budget in tenant.budgets
         }

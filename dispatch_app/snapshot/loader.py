@@ -229,12 +229,19 @@ def _budget(row: Budget) -> ServedBudget:
         api_key_id=row.api_key_id,
         policy_id=row.policy_id,
         end_user=row.end_user,
+        tag=_tag(row.tag) if row.tag else None,
         period=BudgetPeriod(row.period),
+        month_begins_on=row.month_begins_on,
         limit_nanos=row.limit_nanos,
         action=BudgetAction(row.action),
         steps=tuple(_downgrade_steps(row)),
         raises=tuple(_raise(more) for more in row.raises.all()),
     )
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name.strip(), value.strip()
 
 
 def _downgrade_steps(row: Budget) -> Iterator[DowngradeStep]:

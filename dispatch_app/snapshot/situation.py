@@ -1,6 +1,6 @@
 """Which budgets and kill switches bear on a request. Runs on every request: a few microseconds, no I/O."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -29,7 +29,7 @@ class Usage(Protocol):
 
 
 def budget_keys(
-    *, key: ServedKey, end_user: str, policy_id: int | None, now: datetime
+    *, key: ServedKey, end_user: str, tags: Mapping[str, str], policy_id: int | None, now: datetime
 ) -> tuple[BudgetKey, ...]:
     """Return every budget that applies to a request, in its running period. `end_user` is empty when none was named."""
     zone = key.tenant.zone
@@ -37,9 +37,9 @@ def budget_keys(
         BudgetKey(
             budget_id=budget.id,
             subject=subject,
-            period_start=running_period_start(zone, budget.period, now),
+            period_start=running_period_start(zone, budget, now),
         )
-        for budget, subject in _applying(key, end_user, policy_id)
+        for budget, subject in _applying(key, end_user, tags, policy_id)
     )
 
 
@@ -49,6 +49,7 @@ def situation_of(
     budget_usage: Usage,
     key: ServedKey,
     end_user: str,
+    tags: Mapping[str, str],
     policy_id: int | None,
     now: datetime,
     fleet: FleetState = NOTHING_KNOWN,
@@ -58,8 +59,8 @@ def situation_of(
     return Situation(
         killed=killed_targets(switches=snapshot.kill_switches, now=now),
         budgets=tuple(
-            _pressure(budget, subject, budget_usage, running_period(zone, budget.period, now), now)
-            for budget, subject in _applying(key, end_user, policy_id)
+            _pressure(budget, subject, budget_usage, running_period(zone, budget, now), now)
+            for budget, subject in _applying(key, end_user, tags, policy_id)
         ),
         fleet=fleet,
     )
@@ -82,21 +83,29 @@ def cut_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> Kil
     return _targets_of(hard) if hard else NOTHING_KILLED
 
 
-def _applying(key: ServedKey, end_user: str, policy_id: int | None) -> Iterator[tuple[ServedBudget, str]]:
+def _applying(
+    key: ServedKey, end_user: str, tags: Mapping[str, str], policy_id: int | None
+) -> Iterator[tuple[ServedBudget, str]]:
     for budget in key.tenant.budgets:
-        scope = budget.scope
-        if scope is BudgetScope.TENANT:
-            yield budget, ""
-        elif scope is BudgetScope.END_USER:
-            if end_user and not budget.end_user:
-                yield budget, end_user
-            elif end_user and budget.end_user == end_user:
+        if budget.scope is not BudgetScope.END_USER:
+            if _bears_on(budget, key, tags, policy_id):
                 yield budget, ""
-        elif scope is BudgetScope.API_KEY:
-            if budget.api_key_id == key.id:
-                yield budget, ""
-        elif policy_id is not None and budget.policy_id == policy_id:
+        elif end_user and not budget.end_user:
+            yield budget, end_user
+        elif end_user and budget.end_user == end_user:
             yield budget, ""
+
+
+def _bears_on(budget: ServedBudget, key: ServedKey, tags: Mapping[str, str], policy_id: int | None) -> bool:
+    """Whether a budget that does not look at the end user applies."""
+    scope = budget.scope
+    if scope is BudgetScope.TENANT:
+        return True
+    if scope is BudgetScope.API_KEY:
+        return budget.api_key_id == key.id
+    if scope is BudgetScope.POLICY:
+        return policy_id is not None and budget.policy_id == policy_id
+    return budget.tag is not None and tags.get(budget.tag[0]) == budget.tag[1]
 
 
 def _pressure(
@@ -115,25 +124,26 @@ def _pressure(
     )
 
 
-# The calendar is dear (10 µs) and its answer lasts until the period ends. One entry a zone and period.
-_running_periods: dict[tuple[ZoneInfo, BudgetPeriod], Period] = {}
+# The calendar is dear (10 µs) and its answer lasts until the period ends. One entry a zone, period and first day of months.
+_running_periods: dict[tuple[ZoneInfo, BudgetPeriod, int], Period] = {}
 
 
-def running_period(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> Period:
-    """Return where the period that holds `now` began and where the next one will, from memory while it lasts."""
-    running = _running_periods.get((zone, period))
+def running_period(zone: ZoneInfo, budget: ServedBudget, now: datetime) -> Period:
+    """Return where the budget's period that holds `now` began and where the next one will, from memory while it lasts."""
+    period, month_day = budget.period, budget.month_begins_on
+    running = _running_periods.get((zone, period, month_day))
     if running is None or not running[0] <= now < running[1]:
         running = (
-            period_start(period=period, now=now, zone=zone),
-            period_end(period=period, now=now, zone=zone),
+            period_start(period=period, now=now, zone=zone, month_day=month_day),
+            period_end(period=period, now=now, zone=zone, month_day=month_day),
         )
-        _running_periods[zone, period] = running
+        _running_periods[zone, period, month_day] = running
     return running
 
 
-def running_period_start(zone: ZoneInfo, period: BudgetPeriod, now: datetime) -> datetime:
-    """Return where the period that holds `now` began."""
-    return running_period(zone, period, now)[0]
+def running_period_start(zone: ZoneInfo, budget: ServedBudget, now: datetime) -> datetime:
+    """Return where the budget's period that holds `now` began."""
+    return running_period(zone, budget, now)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ class ServedRaise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedBudget:
-    """A budget as requests meet it. `end_user` is empty when it applies to each end user separately."""
+    """A budget as requests meet it. `end_user` is empty when it applies to each end user separately; `tag` is key and value."""
 
     id: int
     name: str
@@ -29,7 +29,9 @@ class ServedBudget:
     api_key_id: int | None
     policy_id: int | None
     end_user: str
+    tag: tuple[str, str] | None
     period: BudgetPeriod
+    month_begins_on: int
     limit_nanos: int
     action: BudgetAction
     steps: tuple[DowngradeStep, ...] = ()

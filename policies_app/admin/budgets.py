@@ -68,7 +68,7 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
     )
     list_filter_submit = True
     list_select_related = ("tenant", "api_key__tenant", "policy")
-    search_fields = ("name", "tenant__name", "end_user")
+    search_fields = ("name", "tenant__name", "end_user", "tag")
     autocomplete_fields = ("tenant", "api_key", "policy")
     ordering = ("tenant__name", "name")
     radio_fields = {"action": admin.VERTICAL}
@@ -76,13 +76,15 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         "api_key": "scope == 'api_key'",
         "policy": "scope == 'policy'",
         "end_user": "scope == 'end_user'",
+        "tag": "scope == 'tag'",
+        "month_begins_on": "period == 'month'",
         "mid_from_pct": "action == 'downgrade'",
         "small_from_pct": "action == 'downgrade'",
     }
     fieldsets = (
         (None, {"fields": ("tenant", "name", "enabled")}),
-        ("Whose spend", {"fields": ("scope", "api_key", "policy", "end_user")}),
-        ("How much", {"fields": ("limit_nanos", "period")}),
+        ("Whose spend", {"fields": ("scope", "api_key", "policy", "end_user", "tag")}),
+        ("How much", {"fields": ("limit_nanos", "period", "month_begins_on")}),
         ("Who is told", {"fields": ("alert_at_pcts",)}),
         ("When it is used up", {"fields": ("action", "mid_from_pct", "small_from_pct")}),
     )
@@ -95,7 +97,7 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
 
     @admin.display(description="Subject")
     def subject(self, budget: Budget) -> str:
-        return str(budget.api_key or budget.policy or budget.end_user or "—")
+        return str(budget.api_key or budget.policy or budget.end_user or budget.tag or "—")
 
     @admin.display(description="Limit", ordering="limit_nanos")
     def limit(self, budget: Budget) -> str:

@@ -42,7 +42,9 @@ class BudgetSerializer(StrictModelSerializer):
             "api_key",
             "policy",
             "end_user",
+            "tag",
             "period",
+            "month_begins_on",
             "limit_nanos",
             "limit_now_nanos",
             "action",
@@ -65,7 +67,7 @@ class BudgetSerializer(StrictModelSerializer):
 
 
 class BudgetViewSet(EditableViewSet):
-    """Limits on what tenants, their end users, their keys or a policy may spend."""
+    """Limits on what tenants, their end users, their keys, a policy or what bears a tag may spend."""
 
     queryset = Budget.objects.select_related("tenant", "api_key__tenant", "policy").order_by(
         "tenant__name", "name"

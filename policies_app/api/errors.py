@@ -25,6 +25,11 @@ _CONSTRAINTS: dict[str, tuple[str, str]] = {
         "mid_from_pct",
         "This step has to come before the one to small models.",
     ),
+    "budget_month_begins_on_a_day": ("month_begins_on", "A month begins on one of its days, 1 to 31."),
+    "budget_scope_tag_names_one": (
+        "tag",
+        "Fill in a tag such as project=apollo if, and only if, the scope is tag.",
+    ),
     "budget_limit_not_negative": ("limit_nanos", "The limit cannot be negative."),
     "budget_raise_ends_after_its_start": ("ends_at", "It has to end after it begins."),
     "budget_name_unique": ("name", "This tenant already has a budget of that name."),

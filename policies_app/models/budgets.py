@@ -1,4 +1,4 @@
-"""How much a tenant, one of its users, one of its keys or a policy may spend in a period."""
+"""How much a tenant, one of its users, one of its keys, a policy or what bears a tag may spend in a period."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -60,7 +60,15 @@ class Budget(models.Model):
     end_user = models.CharField(
         max_length=255, blank=True, help_text="Empty, with scope end user: each one separately."
     )
+    tag = models.CharField(
+        max_length=321, blank=True, help_text="With scope tag: requests with this one, as key=value."
+    )
     period = models.CharField(max_length=16, choices=choices_of(BudgetPeriod), default=BudgetPeriod.MONTH)
+    month_begins_on = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(31)],
+        help_text="The day on which a month begins; in shorter months the last one.",
+    )
     limit_nanos = models.BigIntegerField(
         validators=[MinValueValidator(0)], help_text="Nano-dollars: 1 USD is 1,000,000,000."
     )
@@ -106,6 +114,15 @@ class Budget(models.Model):
             models.UniqueConstraint(fields=["tenant", "name"], name="budget_name_unique"),
             models.CheckConstraint(condition=Q(limit_nanos__gte=0), name="budget_limit_not_negative"),
             models.CheckConstraint(
+                condition=Q(scope=BudgetScope.TAG) & Q(tag__regex="^[^=]+=.+$")
+                | ~Q(scope=BudgetScope.TAG) & Q(tag=""),
+                name="budget_scope_tag_names_one",
+                violation_error_message="A budget of scope tag needs a tag such as project=apollo, and no other has one.",
+            ),
+            models.CheckConstraint(
+                condition=Q(month_begins_on__range=(1, 31)), name="budget_month_begins_on_a_day"
+            ),
+            models.CheckConstraint(
                 condition=Q(mid_from_pct__isnull=True)
                 | Q(small_from_pct__isnull=True)
                 | Q(mid_from_pct__lt=F("small_from_pct")),
@@ -116,7 +133,8 @@ class Budget(models.Model):
                 condition=Q(scope=BudgetScope.TENANT, api_key__isnull=True, policy__isnull=True, end_user="")
                 | Q(scope=BudgetScope.END_USER, api_key__isnull=True, policy__isnull=True)
                 | Q(scope=BudgetScope.API_KEY, api_key__isnull=False, policy__isnull=True, end_user="")
-                | Q(scope=BudgetScope.POLICY, api_key__isnull=True, policy__isnull=False, end_user=""),
+                | Q(scope=BudgetScope.POLICY, api_key__isnull=True, policy__isnull=False, end_user="")
+                | Q(scope=BudgetScope.TAG, api_key__isnull=True, policy__isnull=True, end_user=""),
                 name="budget_scope_names_its_subject",
                 violation_error_message="Fill in exactly the field that the scope names, and leave the others empty.",
             ),

@@ -139,6 +139,7 @@ class BudgetScope(StrEnum):
     END_USER = "end_user"
     API_KEY = "api_key"
     POLICY = "policy"
+    TAG = "tag"
 
 
 class BudgetPeriod(StrEnum):

@@ -107,7 +107,10 @@ def _require_valid(budget: Budget) -> None:
 
 def _grant_running_period(budget: Budget) -> None:
     start = period_start(
-        period=BudgetPeriod(budget.period), now=timezone.now(), zone=ZoneInfo(budget.tenant.time_zone)
+        period=BudgetPeriod(budget.period),
+        now=timezone.now(),
+        zone=ZoneInfo(budget.tenant.time_zone),
+        month_day=budget.month_begins_on,
     )
     with connection.cursor() as cursor:
         cursor.execute(

@@ -791,6 +791,13 @@ _DECISION = (
         tests=ROUTING,
     ),
     Mutant(
+        name="a tag's budget counts what bears the tag with another value",
+        path="dispatch_app/snapshot/situation.py",
+        search="    return budget.tag is not None and tags.get(budget.tag[0]) == budget.tag[1]\n",
+        replace="    return budget.tag is not None and budget.tag[0] in tags\n",
+        tests=SITUATION,
+    ),
+    Mutant(
         name="the tier cap is ignored",
         path=f"{_ROUTING}/screening.py",
         search="        if self.cap is not None and model.tier.rank > self.cap.tier.rank and not price.is_free:\n",

@@ -333,6 +333,8 @@ def _budget(
         api_key_id=tenant if scope is BudgetScope.API_KEY else None,
         policy_id=1 if scope is BudgetScope.POLICY else None,
         end_user="",
+        tag=None,
+        month_begins_on=1,
         period=chance.one_of(BudgetPeriod.HOUR, BudgetPeriod.DAY, BudgetPeriod.LIFETIME),
         limit_nanos=int(typical * chance.span(0.3, 30.0)),
         action=action,

@@ -37,9 +37,9 @@ class Replay:
         self._execute("UPDATE ledger_sweep SET swept_until = '-infinity'")
         for budget in accounts.budgets.values():
             self._execute(
-                "INSERT INTO policies_app_budget (id, tenant_id, name, scope, end_user, period, limit_nanos, action, "
+                "INSERT INTO policies_app_budget (id, tenant_id, name, scope, end_user, tag, period, month_begins_on, limit_nanos, action, "
                 "alert_at_pcts, enabled, created_at) "
-                "VALUES (%s, 1, %s, 'tenant', '', 'day', %s, %s, '{}', true, now())",
+                "VALUES (%s, 1, %s, 'tenant', '', '', 'day', 1, %s, %s, '{}', true, now())",
                 (budget.id, f"budget {budget.id}", limits[budget.id], budget.action),
             )
 

@@ -6,6 +6,7 @@ import httpx
 import openai
 import pytest
 
+from policies_app.routing.codes import BudgetScope
 from sandbox.server import SandboxServer
 from tests.factories import make_budget, make_key, make_policy, make_tenant
 from tests.running_servers import (
@@ -304,6 +305,39 @@ def test_a_draft_is_explained_to_keys_with_the_right_only(
     assert allowed.json()["plan"]["candidates"][0]["model"] == "mid"
     assert refused.status_code == 403
     assert unpublished.status_code == 404
+
+
+def test_the_budget_of_a_tag_bounds_what_bears_it_and_nothing_else(
+    vendor: SandboxServer, gateway: RunningGateway
+) -> None:
+    shop = open_shop(vendor)
+    make_budget(shop.tenant, limit_nanos=1, scope=BudgetScope.TAG, tag="project=apollo")
+    gateway.catch_up()
+    body = {"model": "auto", "messages": QUESTION}
+
+    answers = [
+        gateway.post("/v1/chat/completions", shop.key, json=body | {"metadata": tags})
+        for tags in ({"project": "apollo", "team": "red"}, {"project": "gemini"}, {})
+    ]
+
+    assert [answer.status_code for answer in answers] == [429, 200, 200]
+
+
+def test_each_end_user_has_the_tenants_default_from_the_first_request_on(
+    vendor: SandboxServer, gateway: RunningGateway
+) -> None:
+    shop = open_shop(vendor)
+    budget = make_budget(shop.tenant, scope=BudgetScope.END_USER)
+    gateway.catch_up()
+
+    for user in ("ann", "bob", "ann"):
+        body = {"model": "auto", "messages": QUESTION, "user": user}
+        assert gateway.post("/v1/chat/completions", shop.key, json=body).status_code == 200
+
+    spent = {balance.subject: balance.spent_nanos for balance in budget.balances.all()}
+    assert set(spent) == {"ann", "bob"}
+    assert spent["ann"] == 2 * spent["bob"] > 0
+    assert {balance.granted_nanos for balance in budget.balances.all()} == {budget.limit_nanos}
 
 
 def test_a_budget_that_is_used_up_refuses_for_good(vendor: SandboxServer, gateway: RunningGateway) -> None:

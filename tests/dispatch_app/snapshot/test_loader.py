@@ -13,7 +13,7 @@ from policies_app.models import (
     Rule,
     Tenant,
 )
-from policies_app.routing.codes import BudgetScope, KillScope, Pick, Strategy
+from policies_app.routing.codes import BudgetScope, KillScope, Pick, Strategy, Tier
 from policies_app.routing.validators import JudgeReference
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.kill_switches import current_epoch, lift_kill_switch, throw_kill_switch
@@ -184,6 +184,25 @@ def test_a_key_comes_with_its_tenant_and_the_enabled_budgets():
     assert [served.id for served in key.tenant.budgets] == [budget.pk]
     assert key.policies == {policy.name}
     assert key.secret_hmac == bytes(issued.row.secret_hmac)
+
+
+def test_a_budget_comes_with_its_tag_its_month_and_its_steps_down():
+    tenant = make_tenant("acme")
+    make_budget(
+        tenant,
+        scope=BudgetScope.TAG,
+        tag="project=a=b",
+        month_begins_on=15,
+        mid_from_pct=70,
+        small_from_pct=None,
+    )
+
+    key = make_key(tenant).row
+
+    (served,) = load_snapshot().keys[key.public_id].tenant.budgets
+
+    assert (served.tag, served.month_begins_on) == (("project", "a=b"), 15)
+    assert [(step.from_pct, step.highest_tier) for step in served.steps] == [(70, Tier.MID)]
 
 
 def test_a_key_without_chosen_policies_may_use_all():

@@ -10,6 +10,7 @@ from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, 
 from policies_app.routing.types import FleetState
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TAGS = {"project": "apollo"}
 BERLIN_MIDNIGHT = datetime(2026, 11, 22, 23, tzinfo=UTC)
 
 
@@ -22,6 +23,8 @@ def budget(number: int, scope: BudgetScope = BudgetScope.TENANT, **fields: objec
             "api_key_id": None,
             "policy_id": None,
             "end_user": "",
+            "tag": None,
+            "month_begins_on": 1,
             "period": BudgetPeriod.DAY,
             "limit_nanos": 1_000,
             "action": BudgetAction.REJECT,
@@ -83,16 +86,20 @@ def snapshot_with(*switches: ServedKillSwitch) -> Snapshot:
         (budget(1, BudgetScope.POLICY, policy_id=3), "mia", 3, [""]),
         (budget(1, BudgetScope.POLICY, policy_id=3), "mia", 4, []),
         (budget(1, BudgetScope.POLICY, policy_id=3), "mia", None, []),
+        # Of a tag: requests that bear it with that value.
+        (budget(1, BudgetScope.TAG, tag=("project", "apollo")), "mia", None, [""]),
+        (budget(1, BudgetScope.TAG, tag=("project", "gemini")), "mia", None, []),
+        (budget(1, BudgetScope.TAG, tag=("team", "apollo")), "mia", None, []),
     ],
 )
 def test_a_budget_applies_to_whom_its_scope_names(applied, end_user, policy_id, subjects):
-    keys = budget_keys(key=key_with(applied), end_user=end_user, policy_id=policy_id, now=NOW)
+    keys = budget_keys(key=key_with(applied), end_user=end_user, tags=TAGS, policy_id=policy_id, now=NOW)
 
     assert [key.subject for key in keys] == subjects
 
 
 def test_a_period_begins_in_the_tenants_time_zone():
-    (key,) = budget_keys(key=key_with(budget(1)), end_user="", policy_id=None, now=NOW)
+    (key,) = budget_keys(key=key_with(budget(1)), end_user="", tags={}, policy_id=None, now=NOW)
 
     assert key.period_start == BERLIN_MIDNIGHT
 
@@ -102,16 +109,26 @@ def test_the_next_period_begins_on_time_though_the_last_one_is_remembered():
     last_instant = BERLIN_MIDNIGHT + timedelta(days=1, microseconds=-1)
 
     starts = [
-        budget_keys(key=key, end_user="", policy_id=None, now=now)[0].period_start
+        budget_keys(key=key, end_user="", tags={}, policy_id=None, now=now)[0].period_start
         for now in (last_instant, last_instant + timedelta(microseconds=1), last_instant)
     ]
 
     assert starts == [BERLIN_MIDNIGHT, BERLIN_MIDNIGHT + timedelta(days=1), BERLIN_MIDNIGHT]
 
 
+def test_two_budgets_whose_months_begin_on_other_days_do_not_share_their_month():
+    key = key_with(*(budget(day, period=BudgetPeriod.MONTH, month_begins_on=day) for day in (1, 15)))
+
+    keys = budget_keys(key=key, end_user="", tags={}, policy_id=None, now=NOW)
+
+    assert [key.period_start.astimezone(ZoneInfo("Europe/Berlin")).day for key in keys] == [1, 15]
+
+
 def test_two_tenants_in_two_zones_do_not_share_their_day():
     starts = {
-        budget_keys(key=key_with(budget(1), zone=zone), end_user="", policy_id=None, now=NOW)[0].period_start
+        budget_keys(key=key_with(budget(1), zone=zone), end_user="", tags={}, policy_id=None, now=NOW)[
+            0
+        ].period_start
         for zone in ("Europe/Berlin", "Asia/Tokyo")
     }
 
@@ -126,7 +143,13 @@ def test_pressure_is_what_is_known_of_the_running_period():
     usage.record((2, "mia", BERLIN_MIDNIGHT), 10)
 
     situation = situation_of(
-        snapshot=snapshot_with(), budget_usage=usage, key=key, end_user="mia", policy_id=None, now=NOW
+        snapshot=snapshot_with(),
+        budget_usage=usage,
+        key=key,
+        end_user="mia",
+        tags={},
+        policy_id=None,
+        now=NOW,
     )
 
     assert [(pressure.budget_id, pressure.used_nanos) for pressure in situation.budgets] == [
@@ -139,7 +162,7 @@ def test_pressure_says_when_its_period_began_and_ends():
     key = key_with(budget(1), budget(2, period=BudgetPeriod.LIFETIME))
 
     situation = situation_of(
-        snapshot=snapshot_with(), budget_usage={}, key=key, end_user="", policy_id=None, now=NOW
+        snapshot=snapshot_with(), budget_usage={}, key=key, end_user="", tags={}, policy_id=None, now=NOW
     )
 
     day, lifetime = situation.budgets
@@ -155,6 +178,7 @@ def test_the_fleet_is_taken_over_as_it_is():
         budget_usage={},
         key=key_with(),
         end_user="",
+        tags={},
         policy_id=None,
         now=NOW,
         fleet=fleet,

@@ -178,6 +178,7 @@ def budget_form(tenant, **fields):
         "period": "month",
         "action": "reject",
         "mid_from_pct": "",
+        "month_begins_on": "1",
         "small_from_pct": 80,
     } | fields
 

@@ -43,6 +43,11 @@ def test_ops_read_budgets_and_change_none(ops):
     [
         ({"scope": "api_key"}, "api_key"),
         ({"scope": "policy"}, "policy"),
+        ({"scope": "tag"}, "tag"),
+        ({"scope": "tag", "tag": "apollo"}, "tag"),
+        ({"tag": "project=apollo"}, "tag"),
+        ({"month_begins_on": 0}, "month_begins_on"),
+        ({"month_begins_on": 32}, "month_begins_on"),
         ({"end_user": "ann"}, "end_user"),  # the scope is the tenant
         ({"limit_nanos": -1}, "limit_nanos"),
         ({"limit_nanos": 10**30}, "limit_nanos"),

@@ -60,17 +60,49 @@ def test_a_period_follows_the_calendar_of_its_zone(period, zone, now, start, end
     assert period_end(period=period, now=utc(now), zone=zone) == utc(end)
 
 
+@pytest.mark.parametrize(
+    ("month_day", "zone", "now", "start", "end"),
+    [
+        (15, UTC, "2026-11-14 23:59", "2026-10-15 00:00", "2026-11-15 00:00"),
+        (15, UTC, "2026-11-15 00:00", "2026-11-15 00:00", "2026-12-15 00:00"),
+        (15, UTC, "2026-12-31 12:00", "2026-12-15 00:00", "2027-01-15 00:00"),
+        (15, UTC, "2027-01-01 12:00", "2026-12-15 00:00", "2027-01-15 00:00"),
+        # Months that are too short for the day begin on their last one; the next begins on its own day again.
+        (31, UTC, "2026-02-28 00:00", "2026-02-28 00:00", "2026-03-31 00:00"),
+        (31, UTC, "2026-02-27 23:59", "2026-01-31 00:00", "2026-02-28 00:00"),
+        (30, UTC, "2028-03-01 12:00", "2028-02-29 00:00", "2028-03-30 00:00"),
+        # Where the clock changes in between, and on the day itself.
+        (15, BERLIN, "2026-04-01 12:00", "2026-03-14 23:00", "2026-04-14 22:00"),
+        (25, BERLIN, "2026-10-25 00:30", "2026-10-24 22:00", "2026-11-24 23:00"),
+        # São Paulo skipped the midnight at which the month would have begun; Samoa the whole day.
+        (4, SAO_PAULO, "2018-11-04 03:00", "2018-11-04 03:00", "2018-12-04 02:00"),
+        (30, APIA, "2011-12-30 09:59", "2011-11-30 10:00", "2011-12-30 10:00"),
+        (30, APIA, "2011-12-30 10:00", "2011-12-30 10:00", "2012-01-29 10:00"),
+    ],
+)
+def test_a_month_begins_on_its_day_or_on_the_last_that_there_is(month_day, zone, now, start, end):
+    month = {"period": BudgetPeriod.MONTH, "zone": zone, "month_day": month_day}
+
+    assert period_start(now=utc(now), **month) == utc(start)
+    assert period_end(now=utc(now), **month) == utc(end)
+
+
 @given(
     period=st.sampled_from(list(BudgetPeriod)),
+    month_day=st.integers(1, 31),
     zone=st.sampled_from([BERLIN, SAO_PAULO, HAVANA, KOLKATA, LORD_HOWE, APIA]),
     now=st.datetimes(datetime(2005, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
 )
-def test_every_instant_lies_in_exactly_one_period(period, zone, now):
-    start = period_start(period=period, now=now, zone=zone)
-    end = period_end(period=period, now=now, zone=zone)
+def test_every_instant_lies_in_exactly_one_period(period, month_day, zone, now):
+    start = period_start(period=period, now=now, zone=zone, month_day=month_day)
+    end = period_end(period=period, now=now, zone=zone, month_day=month_day)
 
     assert start <= now < end
-    assert period_start(period=period, now=start, zone=zone) == start
-    assert period_end(period=period, now=end - timedelta(microseconds=1), zone=zone) == end
+    assert period_start(period=period, now=start, zone=zone, month_day=month_day) == start
+    assert (
+        period_end(period=period, now=end - timedelta(microseconds=1), zone=zone, month_day=month_day) == end
+    )
+    if period is BudgetPeriod.MONTH:
+        assert timedelta(days=27) <= end - start < timedelta(days=32)
     if period is not BudgetPeriod.LIFETIME:
-        assert period_start(period=period, now=end, zone=zone) == end
+        assert period_start(period=period, now=end, zone=zone, month_day=month_day) == end

@@ -108,6 +108,8 @@ def test_a_change_of_limit_says_who_from_what_to_what_and_why(budget):
     ("fields", "words"),
     [
         ({"limit_nanos": -1}, "greater than or equal to 0"),
+        ({"scope": BudgetScope.TAG, "tag": "apollo"}, "a tag such as project=apollo"),
+        ({"tag": "project=apollo"}, "no other has one"),
         ({"scope": BudgetScope.POLICY}, "the field that the scope names"),
         ({"scope": BudgetScope.TENANT, "end_user": "mia"}, "the field that the scope names"),
     ],
