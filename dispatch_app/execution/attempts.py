@@ -39,6 +39,7 @@ from dispatch_app.execution.ports import (
 from dispatch_app.execution.postings import Conclusion, Postings, milliseconds
 from dispatch_app.execution.progress import Progress
 from dispatch_app.execution.settlement import NOTHING, charge_fault, charge_reply
+from dispatch_app.execution.shrinking import shrunk
 from dispatch_app.execution.targets import Targets
 from policies_app.routing.codes import (
     AttemptRole,
@@ -141,12 +142,7 @@ class Attempts:
             candidate, role=role, request=request or self.order.request, facts=facts or self.order.facts
         )
         try:
-            verdict = await self.ports.ledger.begin(
-                dispatch=self.order.record,
-                attempt=attempt.record,
-                budgets=self.order.budgets,
-                key=self.order.key,
-            )
+            verdict = await self._ask_ledger(attempt, may_shrink=not is_aside)
         except LedgerUnavailableError as error:
             self._retract(attempt)
             raise DispatchError(
@@ -168,6 +164,30 @@ class Attempts:
             self.void(attempt)
             return None
         return attempt
+
+    async def _ask_ledger(self, attempt: RunningAttempt, *, may_shrink: bool) -> BeginVerdict:
+        """The ledger's verdict. What is refused because others were faster is shrunk to what they have left."""
+        if may_shrink:
+            self._shrink(attempt)
+        while True:
+            verdict = await self.ports.ledger.begin(
+                dispatch=self.order.record,
+                attempt=attempt.record,
+                budgets=self.order.budgets,
+                key=self.order.key,
+            )
+            if verdict.verdict is not Verdict.OVER_BUDGET or not may_shrink or not self._shrink(attempt):
+                return verdict
+
+    def _shrink(self, attempt: RunningAttempt) -> bool:
+        """Lower the output limit of an attempt to what is known to be left; whether there is anything to lower."""
+        smaller = shrunk(attempt.candidate, facts=attempt.facts, rooms=self.order.rooms())
+        if smaller is None or smaller is attempt.candidate:
+            return False
+        self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=smaller.bound_nanos)
+        attempt.candidate = smaller
+        attempt.record = replace(attempt.record, reserved_nanos=smaller.bound_nanos)
+        return True
 
     async def perform(
         self, attempt: RunningAttempt, *, delivery: Delivery, claim: Claim | None = None

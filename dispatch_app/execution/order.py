@@ -16,6 +16,7 @@ from dispatch_app.execution.ports import (
     Upstream,
 )
 from dispatch_app.execution.retry_budget import RetryBudget
+from dispatch_app.execution.shrinking import Rooms, no_rooms
 from policies_app.routing.types import Facts, Price, RoutePlan
 
 
@@ -23,7 +24,8 @@ from policies_app.routing.types import Facts, Price, RoutePlan
 class Order:
     """An authorised and decided request. `received_at` and `deadline_at` are on the clock of the event loop.
 
-    `seed` is the decision's: all chance of the dispatch comes from it.
+    `seed` is the decision's: all chance of the dispatch comes from it. `rooms` tells what is left of the budgets that requests
+    are shrunk to.
     """
 
     record: DispatchRecord
@@ -37,6 +39,7 @@ class Order:
     policy: str = ""
     seed: int = 0
     key: IdempotencyKey | None = None
+    rooms: Rooms = no_rooms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ from uuid import UUID
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.execution.order import Order
 from dispatch_app.execution.ports import BudgetKey, DispatchRecord, IdempotencyKey
+from dispatch_app.execution.shrinking import Rooms
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.prompt import Prompt
-from dispatch_app.snapshot.situation import Usage, budget_keys, situation_of
+from dispatch_app.snapshot.situation import Usage, budget_keys, rooms_of, situation_of
 from dispatch_app.snapshot.types import ServedKey, ServedPolicy, Snapshot
 from policies_app.routing.choose import choose
 from policies_app.routing.compilation import CompiledPolicy, direct_policy
@@ -39,6 +40,7 @@ class Admission:
     reason: str
     record: DispatchRecord
     budgets: tuple[BudgetKey, ...]
+    rooms: Rooms
 
 
 def decide(
@@ -96,6 +98,14 @@ def decide(
         budgets=budget_keys(
             key=key, end_user=prompt.end_user, tags=inputs.tags, policy_id=policy_id, now=now
         ),
+        rooms=rooms_of(
+            budget_usage=budget_usage,
+            key=key,
+            end_user=prompt.end_user,
+            tags=inputs.tags,
+            policy_id=policy_id,
+            now=now,
+        ),
     )
 
 
@@ -123,6 +133,7 @@ def order_of(
         policy=admission.decision.policy,
         seed=admission.decision.seed,
         key=key,
+        rooms=admission.rooms,
     )
 
 

@@ -117,6 +117,8 @@ def progress_headers(progress: Progress) -> RawHeaders:
         model = progress.candidate.model
         headers.append((b"x-dispatch-model", header_value(model.name)))
         headers.append((b"x-dispatch-provider", header_value(model.provider)))
+        if progress.candidate.is_shrunk:
+            headers.append((b"x-dispatch-output-limit", b"%d" % progress.candidate.output_tokens_limit))
     if progress.validated is not None:
         headers.append((b"x-dispatch-validated", b"true" if progress.validated else b"false"))
     return headers

@@ -212,12 +212,14 @@ async def _read_usage(connection: psycopg.AsyncConnection, keys: Sequence[UsageK
 
 
 def _watched_budgets(tenants: Iterable[ServedTenant], scopes: set[BudgetScope]) -> frozenset[int]:
-    """The budgets whose use can change a decision: those that downgrade, and those that a rule looks at."""
+    """The budgets whose use is asked for: those that downgrade or shrink, and those that a rule looks at."""
     return frozenset(
         budget.id
         for tenant in tenants
         for budget in tenant.budgets
-        if budget.action is BudgetAction.DOWNGRADE or budget.scope in scopes
+        if budget.action is BudgetAction.DOWNGRADE
+        or budget.shrink_to_tokens is not None
+        or budget.scope in scopes
     )
 
 

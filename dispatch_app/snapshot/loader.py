@@ -235,6 +235,7 @@ def _budget(row: Budget) -> ServedBudget:
         limit_nanos=row.limit_nanos,
         action=BudgetAction(row.action),
         steps=tuple(_downgrade_steps(row)),
+        shrink_to_tokens=row.shrink_to_tokens,
         raises=tuple(_raise(more) for more in row.raises.all()),
     )
 

@@ -7,9 +7,10 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from dispatch_app.execution.ports import BudgetKey
+from dispatch_app.execution.shrinking import Room, Rooms, no_rooms
 from dispatch_app.snapshot.budget_usage import UsageKey
 from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, Snapshot
-from policies_app.routing.codes import BudgetPeriod, BudgetScope, KillScope
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope
 from policies_app.routing.periods import period_end, period_start
 from policies_app.routing.types import BudgetPressure, FleetState, KilledTargets, Situation
 
@@ -64,6 +65,30 @@ def situation_of(
         ),
         fleet=fleet,
     )
+
+
+def rooms_of(
+    *,
+    budget_usage: Usage,
+    key: ServedKey,
+    end_user: str,
+    tags: Mapping[str, str],
+    policy_id: int | None,
+    now: datetime,
+) -> Rooms:
+    """Return what tells, whenever it is asked, how much is left of the budgets that this request may be shrunk to."""
+    zone = key.tenant.zone
+    shrinking = [
+        ((budget.id, subject, running_period_start(zone, budget, now)), budget.limit_at(now), least_tokens)
+        for budget, subject in _applying(key, end_user, tags, policy_id)
+        if (least_tokens := budget.shrink_to_tokens) is not None and budget.action is not BudgetAction.ALERT
+    ]
+    if not shrinking:
+        return no_rooms
+    return lambda: [
+        Room(left_nanos=limit_nanos - budget_usage.get(usage_key, 0), least_output_tokens=least_tokens)
+        for usage_key, limit_nanos, least_tokens in shrinking
+    ]
 
 
 def killed_targets(*, switches: tuple[ServedKillSwitch, ...], now: datetime) -> KilledTargets:

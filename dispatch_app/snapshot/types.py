@@ -36,6 +36,7 @@ class ServedBudget:
     action: BudgetAction
     steps: tuple[DowngradeStep, ...] = ()
     raises: tuple[ServedRaise, ...] = ()
+    shrink_to_tokens: int | None = None
 
     def limit_at(self, now: datetime) -> int:
         """What it allows at `now`, as the ledger will reckon it (`budget_limit_nanos`)."""

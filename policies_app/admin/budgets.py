@@ -77,6 +77,7 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         "policy": "scope == 'policy'",
         "end_user": "scope == 'end_user'",
         "tag": "scope == 'tag'",
+        "shrink_to_tokens": "action != 'alert'",
         "month_begins_on": "period == 'month'",
         "mid_from_pct": "action == 'downgrade'",
         "small_from_pct": "action == 'downgrade'",
@@ -86,7 +87,7 @@ class BudgetAdmin(NeverDeleted, ModelAdmin):
         ("Whose spend", {"fields": ("scope", "api_key", "policy", "end_user", "tag")}),
         ("How much", {"fields": ("limit_nanos", "period", "month_begins_on")}),
         ("Who is told", {"fields": ("alert_at_pcts",)}),
-        ("When it is used up", {"fields": ("action", "mid_from_pct", "small_from_pct")}),
+        ("When it is used up", {"fields": ("action", "mid_from_pct", "small_from_pct", "shrink_to_tokens")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:

@@ -50,6 +50,7 @@ class BudgetSerializer(StrictModelSerializer):
             "action",
             "mid_from_pct",
             "small_from_pct",
+            "shrink_to_tokens",
             "alert_at_pcts",
             "enabled",
             "created_at",

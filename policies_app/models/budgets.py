@@ -93,6 +93,13 @@ class Budget(models.Model):
         verbose_name="small only, from",
         help_text="Percent of the limit from which on only models of the tier small are asked. Empty: never. Free models always are.",
     )
+    shrink_to_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        verbose_name="shrink to fit, to",
+        help_text="Output tokens. What the rest does not cover is asked for with a lower output limit, but not below this. Empty: refused.",
+    )
     alert_at_pcts = ArrayField(
         models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1_000)]),
         default=default_alerts,

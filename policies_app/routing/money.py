@@ -28,6 +28,19 @@ def bound_nanos(*, facts: Facts, model: CatalogueModel, price: Price, output_tok
     return dearest_nanos(price=price, input_tokens=input_tokens, output_tokens=output_tokens)
 
 
+def affordable_output_tokens(*, facts: Facts, model: CatalogueModel, price: Price, nanos: int) -> int | None:
+    """The highest output limit with which the request's bound is within `nanos`; None if any is.
+
+    Zero or less means that the input alone is too dear.
+    """
+    nanos_a_token = facts.choices * dearest_output_nanos(price)
+    if nanos_a_token == 0:
+        return None
+    input_tokens = facts.input_tokens_bound + facts.images * model.image_tokens_bound
+    left = nanos * TOKENS_PER_PRICE - input_tokens * dearest_input_nanos(price)
+    return left // nanos_a_token
+
+
 def dearest_nanos(*, price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most that so many tokens can cost at `price`, whichever buckets they fall in."""
     input_nanos = input_tokens * dearest_input_nanos(price)

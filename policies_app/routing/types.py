@@ -292,7 +292,8 @@ class Candidate:
 
     `output_tokens_limit` is what the upstream is told; `bound_nanos` is never below what the call can cost.
     `cold_penalty_ms` is what a cold start will add, 0 if the model is warm. `state` is how the target fares: one that is
-    ejected stands in a plan only where there is none better.
+    ejected stands in a plan only where there is none better. `is_shrunk` says that its output limit was lowered to what was
+    left of a budget.
     """
 
     model: CatalogueModel
@@ -304,6 +305,7 @@ class Candidate:
     weight: int = 1
     cold_penalty_ms: int = 0
     state: HealthState = HealthState.HEALTHY
+    is_shrunk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

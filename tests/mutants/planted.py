@@ -791,6 +791,27 @@ _DECISION = (
         tests=ROUTING,
     ),
     Mutant(
+        name="a shrunk request reserves what it did before",
+        path=_ATTEMPTS,
+        search="        attempt.record = replace(attempt.record, reserved_nanos=smaller.bound_nanos)\n",
+        replace="",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="a shrunk request's answer may be too short to be of use",
+        path=f"{_EXECUTION}/shrinking.py",
+        search="limit < max(1, room.least_output_tokens)",
+        replace="limit < 1",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the prompt of a shrunk request is not paid for",
+        path=f"{_ROUTING}/money.py",
+        search="    left = nanos * TOKENS_PER_PRICE - input_tokens * dearest_input_nanos(price)\n",
+        replace="    left = nanos * TOKENS_PER_PRICE\n",
+        tests=ROUTING,
+    ),
+    Mutant(
         name="a tag's budget counts what bears the tag with another value",
         path="dispatch_app/snapshot/situation.py",
         search="    return budget.tag is not None and tags.get(budget.tag[0]) == budget.tag[1]\n",

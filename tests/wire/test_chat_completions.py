@@ -1,6 +1,7 @@
 """The official client against a real web process, PostgreSQL and the sandbox vendor."""
 
 import json
+from decimal import Decimal
 
 import httpx
 import openai
@@ -8,7 +9,7 @@ import pytest
 
 from policies_app.routing.codes import BudgetScope
 from sandbox.server import SandboxServer
-from tests.factories import make_budget, make_key, make_policy, make_tenant
+from tests.factories import USD, make_budget, make_key, make_policy, make_tenant
 from tests.running_servers import (
     VENDOR_SECRET,
     RunningGateway,
@@ -305,6 +306,28 @@ def test_a_draft_is_explained_to_keys_with_the_right_only(
     assert allowed.json()["plan"]["candidates"][0]["model"] == "mid"
     assert refused.status_code == 403
     assert unpublished.status_code == 404
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_request_is_shrunk_to_what_is_left_of_the_budget_and_the_answer_says_so(
+    vendor: SandboxServer, gateway: RunningGateway, *, is_streamed: bool
+) -> None:
+    shop = open_shop(vendor)
+    gateway.catch_up()
+    body = {"model": "auto", "messages": QUESTION, "stream": is_streamed}
+    told = gateway.post("/v1/explain", shop.key, json=body | {"max_tokens": 40}).json()
+    forty_tokens_nanos = int(Decimal(told["plan"]["candidates"][0]["worst_case_usd"]) * USD)
+    budget = make_budget(shop.tenant, limit_nanos=forty_tokens_nanos, shrink_to_tokens=30)
+    gateway.catch_up()
+
+    answers = [
+        gateway.post("/v1/chat/completions", shop.key, json=body | {"max_tokens": 99}) for _ in range(2)
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 429]  # thirty tokens are not left
+    assert answers[0].headers["x-dispatch-output-limit"] == "40"
+    assert json.loads(vendor.journal.requests[0].body)["max_tokens"] == 40
+    assert budget.balances.get().spent_nanos == vendor.ledger.total_nanos <= budget.limit_nanos
 
 
 def test_the_budget_of_a_tag_bounds_what_bears_it_and_nothing_else(

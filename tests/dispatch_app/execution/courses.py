@@ -15,6 +15,7 @@ from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import DispatchRecord, Finding
 from dispatch_app.execution.retry_budget import RetryBudget
+from dispatch_app.execution.shrinking import Rooms, no_rooms
 from policies_app.routing.codes import AttemptRole, Strategy
 from policies_app.routing.types import Candidate, Facts, Judge, PlannedJudge, RoutePlan
 from policies_app.routing.validators import Validator
@@ -78,6 +79,7 @@ class Course:
     retries: int = 0
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     health: ScriptedHealth = field(default_factory=ScriptedHealth)
+    rooms: Rooms = no_rooms
     drains: Drains = field(default_factory=Drains)
     sink: CollectingSink = field(default_factory=CollectingSink)
     fleet: ActingFleet = field(init=False)
@@ -159,6 +161,7 @@ class Course:
                 received_at=now,
                 deadline_at=now + self.deadline_s,
                 seed=self.seed,
+                rooms=self.rooms,
             ),
             ports=Ports(
                 ledger=self.ledger,

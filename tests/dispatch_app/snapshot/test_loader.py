@@ -195,13 +195,14 @@ def test_a_budget_comes_with_its_tag_its_month_and_its_steps_down():
         month_begins_on=15,
         mid_from_pct=70,
         small_from_pct=None,
+        shrink_to_tokens=9,
     )
 
     key = make_key(tenant).row
 
     (served,) = load_snapshot().keys[key.public_id].tenant.budgets
 
-    assert (served.tag, served.month_begins_on) == (("project", "a=b"), 15)
+    assert (served.tag, served.month_begins_on, served.shrink_to_tokens) == (("project", "a=b"), 15, 9)
     assert [(step.from_pct, step.highest_tier) for step in served.steps] == [(70, Tier.MID)]
 
 

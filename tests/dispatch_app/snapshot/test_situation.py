@@ -3,8 +3,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from dispatch_app.execution.shrinking import Room
 from dispatch_app.snapshot.budget_usage import BudgetUsage
-from dispatch_app.snapshot.situation import budget_keys, killed_targets, situation_of
+from dispatch_app.snapshot.situation import budget_keys, killed_targets, rooms_of, situation_of
 from dispatch_app.snapshot.types import ServedBudget, ServedKey, ServedKillSwitch, ServedTenant, Snapshot
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope
 from policies_app.routing.types import FleetState
@@ -168,6 +169,21 @@ def test_pressure_says_when_its_period_began_and_ends():
     day, lifetime = situation.budgets
     assert (day.period_start, day.period_end) == (BERLIN_MIDNIGHT, BERLIN_MIDNIGHT + timedelta(days=1))
     assert lifetime.period_end is None
+
+
+def test_rooms_tell_what_is_left_at_the_moment_of_budgets_that_shrink_and_of_no_others():
+    key = key_with(
+        budget(1, shrink_to_tokens=20),
+        budget(2),
+        budget(3, shrink_to_tokens=5, action=BudgetAction.ALERT),
+        budget(4, BudgetScope.TAG, tag=("project", "gemini"), shrink_to_tokens=5),
+    )
+    usage = BudgetUsage()
+    rooms = rooms_of(budget_usage=usage, key=key, end_user="", tags=TAGS, policy_id=None, now=NOW)
+
+    assert rooms() == [Room(left_nanos=1_000, least_output_tokens=20)]
+    usage.record((1, "", BERLIN_MIDNIGHT), 990)
+    assert rooms() == [Room(left_nanos=10, least_output_tokens=20)]
 
 
 def test_the_fleet_is_taken_over_as_it_is():

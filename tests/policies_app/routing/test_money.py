@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies_app.routing.money import bound_nanos, cost_nanos
+from policies_app.routing.money import affordable_output_tokens, bound_nanos, cost_nanos
 from policies_app.routing.types import Price, Usage
 from tests.policies_app.routing.builders import LONG_AGO, USD, a_model, a_price, some_facts
 
@@ -98,3 +98,20 @@ def test_no_usage_within_the_bounds_costs_more_than_the_bound(
     bound = bound_nanos(facts=facts, model=model, price=price, output_tokens_limit=-(-used_output // choices))
 
     assert cost_nanos(usage=usage, price=price) <= bound
+
+
+@given(price=prices, nanos=st.integers(0, 10**15), images=st.integers(0, 5), choices=st.integers(1, 8))
+def test_what_is_affordable_is_bounded_by_the_money_and_one_token_more_is_not(
+    price: Price, nanos: int, images: int, choices: int
+) -> None:
+    model, facts = a_model(), some_facts(images=images, choices=choices)
+
+    limit = affordable_output_tokens(facts=facts, model=model, price=price, nanos=nanos)
+
+    if limit is None:
+        assert price.output_nanos == price.reasoning_nanos == 0
+        return
+    for tokens, is_covered in ((limit, True), (limit + 1, False)):
+        if tokens >= 0:
+            bound = bound_nanos(facts=facts, model=model, price=price, output_tokens_limit=tokens)
+            assert (bound <= nanos) is is_covered
