@@ -34,6 +34,11 @@ class BudgetUse:
         return self.budget.action == BudgetAction.ALERT
 
     @property
+    def is_raised(self) -> bool:
+        """Whether raises add to the budget's own limit now."""
+        return self.limit_nanos == self.budget.limit_at_nanos > self.budget.limit_nanos
+
+    @property
     def spent_nanos(self) -> int:
         return self.settled_nanos + self.overage_nanos
 

@@ -1,5 +1,6 @@
 """The demo's tenants, their budgets, and the key that its visitor calls with."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
 from policies_app.sealing import secret_key_from_text
 from policies_app.services.api_keys import create_api_key, rotate_api_key
 from policies_app.services.audit import record_creation
+from policies_app.services.budget_raises import raise_budget
 from policies_app.services.budgets import create_budget
 
 NANOS_PER_USD = 1_000_000_000
@@ -55,8 +57,27 @@ def seed_budgets() -> None:
             policy=Policy.objects.get(name="support-bot"),
             action=BudgetAction.ALERT,
         )
+        _create(
+            acme,
+            "Platform team",
+            25,
+            scope=BudgetScope.TAG,
+            tag="team=platform",
+            month_begins_on=15,
+            action=BudgetAction.REJECT,
+            shrink_to_tokens=256,
+        )
     if not globex.budgets.exists():
-        _create(globex, "Month", 20, action=BudgetAction.DOWNGRADE, mid_from_pct=80, small_from_pct=95)
+        month = _create(
+            globex, "Month", 20, action=BudgetAction.DOWNGRADE, mid_from_pct=80, small_from_pct=95
+        )
+        raise_budget(
+            budget=month,
+            amount_nanos=10 * NANOS_PER_USD,
+            ends_at=timezone.now() + timedelta(days=30),
+            reason="Contracts of the new branch are summarised once.",
+            author_name=AUTHOR,
+        )
 
 
 @transaction.atomic

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from dispatch_app.costs.dispatches import PAGE_SIZE
 from policies_app.models import PolicyVersion
 from policies_app.routing.codes import BudgetAction, BudgetScope
+from policies_app.services.budget_raises import raise_budget
 from tests.dispatch_app.costs.ledger_rows import (
     NOW,
     TODAY,
@@ -283,6 +284,37 @@ def test_budgets_show_what_is_settled_reserved_and_left(finance: Client) -> None
     assert "user-1" not in page
     assert "most used shown" in page
     assert "untouched $7.00 a month $0.00 settled $0.00 reserved $7.00 left" in page
+
+
+def test_a_budget_shows_its_raises_while_they_run_and_in_the_past_what_was_granted(finance: Client) -> None:
+    tenant = make_tenant("acme")
+    budget = make_budget(tenant, name="cap", limit_nanos=10 * USD)
+    raise_budget(budget=budget, amount_nanos=5 * USD, reason="fair", author_name="ann")
+    add_balance(budget_id=budget.pk, period_start=MONTH_START, granted_nanos=10 * USD, settled_nanos=6 * USD)
+    past = (MONTH_START - timedelta(days=1)).replace(day=1)
+    add_balance(budget_id=budget.pk, period_start=past, granted_nanos=12 * USD, settled_nanos=11 * USD)
+
+    now = read(finance, "/costs/tenants/acme/")
+    then = read(finance, f"/costs/tenants/acme/?month={past:%Y-%m}")
+
+    assert "cap $15.00 a month, raised from $10.00 $6.00 settled $0.00 reserved $9.00 left" in now
+    assert "cap $12.00 a month $11.00 settled $0.00 reserved $1.00 left" in then
+
+
+def test_the_budget_of_a_tag_counts_from_its_own_day(finance: Client) -> None:
+    make_budget(
+        make_tenant("acme"),
+        name="apollo",
+        limit_nanos=USD,
+        scope=BudgetScope.TAG,
+        tag="project=apollo",
+        month_begins_on=9,
+    )
+
+    page = read(finance, "/costs/tenants/acme/")
+
+    assert "apollo $1.00 a month from day 9 on" in page
+    assert "Tag “project=apollo”, since 9 " in page
 
 
 def test_times_are_the_tenants_own_and_say_so(finance: Client) -> None:

@@ -13,7 +13,8 @@ from dispatch_app.demo.traffic import DAYS
 from dispatch_app.snapshot.loader import load_snapshot
 from policies_app.api_key_format import parse_key
 from policies_app.demo.fleet import FLEET
-from policies_app.models import ApiKey, Model, Policy, PolicyVersion, Provider
+from policies_app.models import ApiKey, Budget, BudgetRaise, Model, Policy, PolicyVersion, Provider
+from policies_app.routing.codes import BudgetScope
 from policies_app.services.publishing import draft_document, live_document
 from sandbox import fleet as vendor
 
@@ -147,6 +148,18 @@ def test_the_traffic_lies_in_past_hours_and_every_attempt_is_settled(seed):
     assert last < now
     assert rows("SELECT DISTINCT state FROM attempt") == [("settled",)]
     assert rows("SELECT DISTINCT status FROM dispatch") == [("succeeded",)]
+
+
+def test_the_budgets_show_what_budgets_can_do(seed):
+    seed()
+    seed()
+
+    shown = Budget.objects.with_limit_at(timezone.now())
+    assert set(BudgetScope) - {budget.scope for budget in shown} == {BudgetScope.API_KEY}
+    assert any(budget.mid_from_pct is not None and budget.small_from_pct is not None for budget in shown)
+    assert any(budget.shrink_to_tokens and budget.month_begins_on != 1 for budget in shown)
+    (raised,) = BudgetRaise.objects.all()
+    assert [budget for budget in shown if budget.limit_at_nanos > budget.limit_nanos] == [raised.budget]
 
 
 def test_log_budgets_and_rollups_of_the_traffic_agree(seed):
