@@ -18,7 +18,7 @@ from policies_app.admin.auditing import author_of
 from policies_app.admin.fields import UsdField, show_usd
 from policies_app.models import Budget
 from policies_app.models.budgets import default_alerts
-from policies_app.services.budget_raises import takes_second_person
+from policies_app.services.budget_raises import limit_takes_second_person
 from policies_app.services.budgets import RAISE_INSTEAD, save_budget
 from policies_app.validation import budget_errors
 
@@ -51,8 +51,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
     def _takes_second_person(self, limit_nanos: int | None) -> bool:
         if self.instance.pk is None or limit_nanos is None:
             return False
-        before = self.instance.limit_nanos
-        return takes_second_person(limit_nanos=before, more_nanos=limit_nanos - before)
+        return limit_takes_second_person(budget_id=self.instance.pk, limit_nanos=limit_nanos)
 
 
 @admin.register(Budget)

@@ -1,17 +1,20 @@
 """Raises of budgets: so much more for a time. Large ones count once a second person has confirmed them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
-from policies_app.models import AuditAction, Budget, BudgetRaise
+from policies_app.models import AuditAction, AuditEntry, Budget, BudgetRaise
 from policies_app.models.budgets import RaiseState
 from policies_app.services.audit import fields_of, record_action, record_creation
 from policies_app.services.errors import SecondPersonNeededError, ServiceError
+
+EDITS_ADD_UP = timedelta(days=1)
+"""For so long, what a limit was raised by is held against whoever raises it further."""
 
 
 class BudgetNotRaisedError(ServiceError):
@@ -22,10 +25,13 @@ class RaiseSettledError(ServiceError):
     """The raise is not in a state in which that can be done with it."""
 
 
-def takes_second_person(*, limit_nanos: int, more_nanos: int) -> bool:
-    """Whether so much more than a limit is more than one person may allow alone."""
-    most_pct: int | None = settings.BUDGET_RAISE_ALONE_PCT
-    return most_pct is not None and more_nanos > 0 and more_nanos * 100 > limit_nanos * most_pct
+def limit_takes_second_person(*, budget_id: int, limit_nanos: int) -> bool:
+    """Whether one person may not set a saved budget's limit to this alone. Lowering it takes nobody else."""
+    current_nanos = Budget.objects.values_list("limit_nanos", flat=True).get(pk=budget_id)
+    others = _unconfirmed(budget_id)
+    return limit_nanos > current_nanos and _is_too_much(
+        budget_id, current_nanos=current_nanos, wanted_nanos=limit_nanos + _sum_nanos(others)
+    )
 
 
 @transaction.atomic
@@ -55,8 +61,10 @@ def raise_budget(
         author_name=author_name,
     )
     _require_valid(asked)
-    asked.needs_second_person = takes_second_person(
-        limit_nanos=limit_nanos, more_nanos=amount_nanos + _unconfirmed_nanos(asked)
+    asked.needs_second_person = _is_too_much(
+        budget.pk,
+        current_nanos=limit_nanos,
+        wanted_nanos=limit_nanos + amount_nanos + _sum_nanos(_beside(asked)),
     )
     asked.save()
     record_creation(subject=asked, author_name=author_name, reason=reason)
@@ -98,13 +106,39 @@ def withdraw_raise(*, budget_raise: BudgetRaise, author_name: str, reason: str =
     return ended
 
 
-def _unconfirmed_nanos(asked: BudgetRaise) -> int:
-    """What else is allowed at some time of `asked` on one person's word."""
-    others = BudgetRaise.objects.standing().filter(budget_id=asked.budget_id, needs_second_person=False)
-    others = others.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=asked.starts_at))
-    if asked.ends_at is not None:
-        others = others.filter(starts_at__lt=asked.ends_at)
-    return int(others.aggregate(nanos=Sum("amount_nanos"))["nanos"] or 0)
+def _is_too_much(budget_id: int, *, current_nanos: int, wanted_nanos: int) -> bool:
+    """Whether this is more than one person may make of the limit, as it was before the edits of the last day."""
+    most_pct: int | None = settings.BUDGET_RAISE_ALONE_PCT
+    if most_pct is None:
+        return False
+    known_nanos = _limit_a_day_ago(budget_id, current_nanos)
+    return (wanted_nanos - known_nanos) * 100 > known_nanos * most_pct
+
+
+def _limit_a_day_ago(budget_id: int, current_nanos: int) -> int:
+    edits = AuditEntry.objects.filter(
+        subject_type="budget",
+        subject_id=str(budget_id),
+        at__gt=timezone.now() - EDITS_ADD_UP,
+        before__has_key="limit_nanos",
+    )
+    earliest = edits.order_by("at", "pk").values_list("before__limit_nanos", flat=True).first()
+    return current_nanos if earliest is None else int(earliest)
+
+
+def _unconfirmed(budget_id: int) -> QuerySet[BudgetRaise]:
+    """What is allowed, or will be, on one person's word."""
+    return BudgetRaise.objects.standing().filter(budget_id=budget_id, needs_second_person=False)
+
+
+def _beside(asked: BudgetRaise) -> QuerySet[BudgetRaise]:
+    """What else is allowed on one person's word at some time of `asked`."""
+    others = _unconfirmed(asked.budget_id).filter(Q(ends_at__isnull=True) | Q(ends_at__gt=asked.starts_at))
+    return others if asked.ends_at is None else others.filter(starts_at__lt=asked.ends_at)
+
+
+def _sum_nanos(raises: QuerySet[BudgetRaise]) -> int:
+    return int(raises.aggregate(nanos=Sum("amount_nanos"))["nanos"] or 0)
 
 
 def _require_valid(asked: BudgetRaise) -> None:

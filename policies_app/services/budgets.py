@@ -11,7 +11,7 @@ from policies_app.models import Budget, Tenant
 from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
 from policies_app.routing.periods import period_start
 from policies_app.services.audit import fields_of, record_change, record_creation
-from policies_app.services.budget_raises import takes_second_person
+from policies_app.services.budget_raises import limit_takes_second_person
 from policies_app.services.errors import SecondPersonNeededError, ServiceError
 
 # Locked in the order of their ids, as admission locks them. A lowered limit cannot go below what is already spoken for;
@@ -86,9 +86,7 @@ def save_budget(*, budget: Budget, author_name: str, reason: str = "") -> None:
     budget.alert_at_pcts = sorted(set(budget.alert_at_pcts))
     _require_valid(budget)
     before = Budget.objects.select_for_update().filter(pk=budget.pk).first()
-    if before is not None and takes_second_person(
-        limit_nanos=before.limit_nanos, more_nanos=budget.limit_nanos - before.limit_nanos
-    ):
+    if before is not None and limit_takes_second_person(budget_id=before.pk, limit_nanos=budget.limit_nanos):
         raise SecondPersonNeededError(RAISE_INSTEAD)
     budget.save()
     if before is None:

@@ -95,6 +95,30 @@ def test_the_limit_itself_is_not_raised_further_than_one_person_may(budget, half
     change_budget_limit(budget=budget, limit_nanos=1, author_name="ann")
 
 
+def test_edits_of_the_limit_add_up_for_a_day(budget, half_alone, clock):
+    change_budget_limit(budget=budget, limit_nanos=1_400, author_name="ann")
+
+    with pytest.raises(SecondPersonNeededError):
+        change_budget_limit(budget=budget, limit_nanos=1_600, author_name="ann")
+    budget.refresh_from_db()
+    assert raised(budget, 101).state == "waiting"
+    clock.move_to(NOW + DAY)
+    change_budget_limit(budget=budget, limit_nanos=2_100, author_name="ann")
+
+
+def test_a_limit_that_was_lowered_by_mistake_is_restored_by_one_person(budget, half_alone):
+    change_budget_limit(budget=budget, limit_nanos=1, author_name="ann")
+
+    change_budget_limit(budget=budget, limit_nanos=1_000, author_name="ann")
+
+
+def test_raises_on_one_persons_word_count_when_the_limit_is_edited(budget, half_alone):
+    raised(budget, 400)
+
+    with pytest.raises(SecondPersonNeededError):
+        change_budget_limit(budget=budget, limit_nanos=1_101, author_name="ann")
+
+
 def test_a_withdrawn_raise_is_neither_confirmed_nor_withdrawn_again(budget, half_alone):
     asked = withdraw_raise(budget_raise=raised(budget, 501), author_name="ann")
 
