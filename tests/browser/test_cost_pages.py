@@ -2,7 +2,6 @@ import csv
 from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -14,17 +13,17 @@ from policies_app.models import Tenant
 from policies_app.roles import FINANCE
 from tests.browser.conftest import DESKTOP, PHONE, Visitor, assert_fits_the_width
 from tests.dispatch_app.costs.ledger_rows import (
-    NOW,
-    TODAY,
     add_attempt,
     add_balance,
     add_day,
     add_dispatch,
     add_latency,
+    month_start,
+    now,
+    today,
 )
 from tests.factories import USD, make_budget, make_key, make_model, make_policy, make_price, make_tenant
 
-MONTH_START = datetime(TODAY.year, TODAY.month, 1, tzinfo=UTC)
 PASSWORD = "a-password-of-finance"
 UNMANAGED = (
     "dispatch, attempt, budget_balance, rollup_delta, rollup_hour, rollup_day, rollup_month, rollup_latency"
@@ -50,13 +49,15 @@ def books(transactional_db: None) -> Iterator[Books]:
     tenant = make_tenant("acme", display_name="Acme Logistics and Warehousing International")
     policy, key = make_policy("auto"), make_key(tenant, label="crm")
     models = [make_model(name) for name in ("small", "mid", "frontier-with-a-long-name-2026-preview")]
-    make_price(models[0], input_nanos=USD, output_nanos=USD, effective_from=MONTH_START)
+    make_price(models[0], input_nanos=USD, output_nanos=USD, effective_from=month_start())
     budget = make_budget(tenant, limit_nanos=10 * USD)
-    add_balance(budget_id=budget.pk, period_start=MONTH_START, granted_nanos=10 * USD, settled_nanos=9 * USD)
+    add_balance(
+        budget_id=budget.pk, period_start=month_start(), granted_nanos=10 * USD, settled_nanos=9 * USD
+    )
     for day in range(1, 29):
         for place, model in enumerate(models, start=1):
             add_day(
-                tenant_id=tenant.pk, day=TODAY.replace(day=day), model_id=model.pk, policy_id=policy.pk,
+                tenant_id=tenant.pk, day=today().replace(day=day), model_id=model.pk, policy_id=policy.pk,
                 api_key_id=key.row.pk, task="summaries", end_user=f"user-{day}@a-customer-of-ours.example",
                 cost_nanos=day * place * 1_234_567, baseline_cost_nanos=day * 10_000_000,
             )  # fmt: skip
@@ -127,12 +128,12 @@ def test_a_day_of_the_chart_tells_its_figures_and_leads_to_its_dispatches(
     visitor.sign_in(finance_user)
     page = visitor.open_page("/costs/tenants/acme/")
 
-    page.locator(".day").nth(NOW.day - 1).hover()
+    page.locator(".day").nth(now().day - 1).hover()
     expect(page.locator(".tip")).to_contain_text("frontier-with-a-long-name-2026-preview")
 
-    page.locator(".day").nth(NOW.day - 1).click()
+    page.locator(".day").nth(now().day - 1).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Dispatches")
-    assert f"?day={NOW:%Y-%m-%d}" in page.url
+    assert f"?day={now():%Y-%m-%d}" in page.url
 
 
 def test_choosing_a_month_shows_it_at_once(visitor: Visitor, finance_user: User, books: Books) -> None:
@@ -154,6 +155,6 @@ def test_everything_works_without_javascript(visitor: Visitor, finance_user: Use
 
     page.goto("/costs/tenants/acme/")
     page.get_by_text("The same numbers as a table").click()
-    head_and_days = 1 + monthrange(TODAY.year, TODAY.month)[1]
+    head_and_days = 1 + monthrange(today().year, today().month)[1]
     rows = page.get_by_role("region", name="Spend by day and model").get_by_role("row")
     expect(rows).to_have_count(head_and_days)

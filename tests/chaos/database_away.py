@@ -58,7 +58,7 @@ def run_away(town: Town, way: str, *, callers: int, processes: int, seconds: flo
     left_at, back_at = asyncio.run(
         _around(crowd, key, callers=callers, seconds=seconds, leave=leave, return_=return_)
     )
-    left_open = await_nothing_open(patience_s=5)
+    left_open = await_nothing_open(patience_s=5, tenant_id=tenant.pk)
     sweep()
     return _figures(
         way,

@@ -97,7 +97,7 @@ def run_disconnects(town: Town, *, seed: int, wanted: int, callers: int, process
         asyncio.run(_leave(crowd, log, wanted=wanted, callers=callers))
     town.vendor.clear_faults()
     figures = _figures(town, crowd, log)
-    figures.left_open = await_nothing_open(patience_s=SETTLING_S)
+    figures.left_open = await_nothing_open(patience_s=SETTLING_S, tenant_id=tenant.pk)
     figures.unlogged = unlogged_calls(town)
     figures.left_reserved_nanos = _reserved_nanos(tenant)
     figures.seconds = time.monotonic() - began_at

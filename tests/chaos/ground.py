@@ -143,11 +143,17 @@ def rows(query: str, *values: Any) -> list[dict[str, Any]]:
         return connection.execute(query, values).fetchall()
 
 
-def await_nothing_open(*, patience_s: float) -> int:
-    """Wait until the surviving processes have settled what they can; answer how many attempts are left open."""
+def await_nothing_open(*, patience_s: float, tenant_id: int | None = None) -> int:
+    """Wait until the surviving processes have settled what they can; answer how many attempts are left open.
+
+    Those of a tenant, if one is given: what a killed process began of another's stays open until it expires.
+    """
     give_up_at = time.monotonic() + patience_s
     while True:
-        (row,) = rows("SELECT count(*) AS number FROM attempt WHERE state = 'open'")
+        (row,) = rows(
+            "SELECT count(*) AS number FROM attempt WHERE state = 'open' AND tenant_id = coalesce(%s, tenant_id)",
+            tenant_id,
+        )
         if row["number"] == 0 or time.monotonic() > give_up_at:
             return int(row["number"])
         time.sleep(0.1)

@@ -8,9 +8,6 @@ from django.db import connection
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
-NOW = datetime.now(UTC)
-TODAY = NOW.date()
-
 _FIGURES: dict[str, Any] = {
     "api_key_id": 1,
     "end_user": "",
@@ -31,8 +28,22 @@ _FIGURES: dict[str, Any] = {
 }
 
 
-def add_day(*, tenant_id: int, day: date = TODAY, **values: Any) -> None:
-    """Figures of a day, in its month too."""
+def now() -> datetime:
+    """The moment, asked for each time: a run of the suite may pass midnight."""
+    return datetime.now(UTC)
+
+
+def today() -> date:
+    return now().date()
+
+
+def month_start() -> datetime:
+    return now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def add_day(*, tenant_id: int, day: date | None = None, **values: Any) -> None:
+    """Figures of a day, in its month too; of today if none is given."""
+    day = day or today()
     row = _FIGURES | {"tenant_id": tenant_id} | values
     _insert("rollup_day", row | {"day": day})
     measures = list(_FIGURES)[6:]
@@ -44,7 +55,8 @@ def add_day(*, tenant_id: int, day: date = TODAY, **values: Any) -> None:
     )
 
 
-def add_latency(*, tenant_id: int, bucket: int, dispatches: int, day: date = TODAY) -> None:
+def add_latency(*, tenant_id: int, bucket: int, dispatches: int) -> None:
+    day = today()
     hour = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     _insert(
         "rollup_latency",
@@ -55,8 +67,9 @@ def add_latency(*, tenant_id: int, bucket: int, dispatches: int, day: date = TOD
     )  # fmt: skip
 
 
-def add_dispatch(*, tenant_id: int, created_at: datetime = NOW, **values: Any) -> UUID:
-    """A dispatch that succeeded, and its id."""
+def add_dispatch(*, tenant_id: int, created_at: datetime | None = None, **values: Any) -> UUID:
+    """A dispatch that succeeded, just now if nothing else is said, and its id."""
+    created_at = created_at or now()
     row: dict[str, Any] = {
         "id": uuid7(), "created_at": created_at, "tenant_id": tenant_id, "api_key_id": 1, "requested_model": "auto",
         "status": "succeeded", "attempts": 1, "total_ms": 1_200, "cost_nanos": 1_000, "reason": {}, "tags": {},
@@ -66,7 +79,8 @@ def add_dispatch(*, tenant_id: int, created_at: datetime = NOW, **values: Any) -
     return dispatch_id
 
 
-def add_attempt(*, dispatch_id: UUID, dispatch_created_at: datetime = NOW, **values: Any) -> None:
+def add_attempt(*, dispatch_id: UUID, dispatch_created_at: datetime | None = None, **values: Any) -> None:
+    dispatch_created_at = dispatch_created_at or now()
     row: dict[str, Any] = {
         "id": uuid7(), "created_at": dispatch_created_at + timedelta(milliseconds=1), "dispatch_id": dispatch_id,
         "dispatch_created_at": dispatch_created_at, "tenant_id": 1, "position": 1, "role": "primary", "model_id": 1,

@@ -13,18 +13,18 @@ from policies_app.models import PolicyVersion
 from policies_app.routing.codes import BudgetAction, BudgetScope
 from policies_app.services.budget_raises import raise_budget
 from tests.dispatch_app.costs.ledger_rows import (
-    NOW,
-    TODAY,
     add_attempt,
     add_balance,
     add_day,
     add_dispatch,
     add_latency,
+    month_start,
+    now,
+    today,
 )
 from tests.factories import USD, make_budget, make_key, make_model, make_policy, make_price, make_tenant
 
 UNKNOWN = "01a20590-fd28-7cfa-a6bd-72553c356b4b"
-MONTH_START = datetime(TODAY.year, TODAY.month, 1, tzinfo=UTC)
 
 
 class _Text(HTMLParser):
@@ -149,7 +149,7 @@ def test_a_tenants_spend_stands_against_its_budget(finance: Client) -> None:
     budget = make_budget(tenant, limit_nanos=10 * USD)
     add_balance(
         budget_id=budget.pk,
-        period_start=MONTH_START,
+        period_start=month_start(),
         granted_nanos=10 * USD,
         settled_nanos=4 * USD,
         reserved_nanos=USD,
@@ -203,7 +203,7 @@ def test_the_table_sorts_by_its_heads(finance: Client) -> None:
 
 def test_today_is_the_tenants_own(finance: Client) -> None:
     far_east = make_tenant("kiribati", time_zone="Pacific/Kiritimati")
-    today_there = (NOW + timedelta(hours=14)).date()
+    today_there = (now() + timedelta(hours=14)).date()
     add_day(tenant_id=far_east.pk, day=today_there, cost_nanos=3 * USD)
     add_day(tenant_id=far_east.pk, day=today_there - timedelta(days=1), cost_nanos=5 * USD)
 
@@ -251,20 +251,20 @@ def test_users_beyond_the_fiftieth_are_added_up(finance: Client) -> None:
 
 def test_the_chart_and_its_table_tell_the_same(finance: Client) -> None:
     tenant, model = make_tenant("acme"), make_model("frontier")
-    add_day(tenant_id=tenant.pk, model_id=model.pk, day=TODAY.replace(day=3), cost_nanos=2 * USD)
+    add_day(tenant_id=tenant.pk, model_id=model.pk, day=today().replace(day=3), cost_nanos=2 * USD)
 
     html = finance.get("/costs/tenants/acme/").content.decode()
 
-    assert f"<title>3 {TODAY:%B}: $2.00</title>" in html
+    assert f"<title>3 {today():%B}: $2.00</title>" in html
     assert 'class="series-1" x="214.0" y="0.0" width="72" height="1000.0"' in html
-    assert f"{TODAY.replace(day=3):%a} 3 {TODAY:%B} $2.00 $2.00" in text_of(html.encode())
+    assert f"{today().replace(day=3):%a} 3 {today():%B} $2.00 $2.00" in text_of(html.encode())
 
 
 def test_budgets_show_what_is_settled_reserved_and_left(finance: Client) -> None:
     tenant = make_tenant("acme")
     cap = make_budget(tenant, name="cap", limit_nanos=10 * USD)
     add_balance(
-        budget_id=cap.pk, period_start=MONTH_START, granted_nanos=10 * USD, settled_nanos=6 * USD, reserved_nanos=3 * USD,
+        budget_id=cap.pk, period_start=month_start(), granted_nanos=10 * USD, settled_nanos=6 * USD, reserved_nanos=3 * USD,
         overage_nanos=USD // 2,
     )  # fmt: skip
     each = make_budget(
@@ -272,7 +272,7 @@ def test_budgets_show_what_is_settled_reserved_and_left(finance: Client) -> None
     )
     for number in range(7):
         add_balance(
-            budget_id=each.pk, subject=f"user-{number}", period_start=MONTH_START, granted_nanos=USD,
+            budget_id=each.pk, subject=f"user-{number}", period_start=month_start(), granted_nanos=USD,
             settled_nanos=number * USD // 10,
         )  # fmt: skip
     make_budget(tenant, name="untouched", limit_nanos=7 * USD)
@@ -290,8 +290,10 @@ def test_a_budget_shows_its_raises_while_they_run_and_in_the_past_what_was_grant
     tenant = make_tenant("acme")
     budget = make_budget(tenant, name="cap", limit_nanos=10 * USD)
     raise_budget(budget=budget, amount_nanos=5 * USD, reason="fair", author_name="ann")
-    add_balance(budget_id=budget.pk, period_start=MONTH_START, granted_nanos=10 * USD, settled_nanos=6 * USD)
-    past = (MONTH_START - timedelta(days=1)).replace(day=1)
+    add_balance(
+        budget_id=budget.pk, period_start=month_start(), granted_nanos=10 * USD, settled_nanos=6 * USD
+    )
+    past = (month_start() - timedelta(days=1)).replace(day=1)
     add_balance(budget_id=budget.pk, period_start=past, granted_nanos=12 * USD, settled_nanos=11 * USD)
 
     now = read(finance, "/costs/tenants/acme/")
@@ -424,11 +426,11 @@ def test_pages_of_dispatches_neither_miss_nor_repeat_one(finance: Client) -> Non
     for number in range(PAGE_SIZE + 13):
         add_dispatch(
             tenant_id=tenant.pk,
-            created_at=NOW - timedelta(microseconds=number // 3),
+            created_at=now() - timedelta(microseconds=number // 3),
             task=f"task-{number:03}",
         )
     path = "/costs/tenants/acme/dispatches/"
-    month = (NOW - timedelta(seconds=1)).strftime("%Y-%m")
+    month = (now() - timedelta(seconds=1)).strftime("%Y-%m")
 
     first = finance.get(path, {"month": month})
     older = first.content.decode().split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
