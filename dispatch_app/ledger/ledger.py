@@ -145,11 +145,6 @@ class PostgresLedger:
         if self._spool is not None:
             await self._spool.close()
 
-    @property
-    def queue_depths(self) -> dict[str, int]:
-        """Items that wait in each lane."""
-        return {"begin": self._begins.depth, "settle": self._settles.depth}
-
     async def begin(
         self,
         *,
