@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
 
-from policies_app.routing.codes import BudgetAction, BudgetScope, KillScope, Strategy
+from policies_app.routing.codes import BudgetAction, BudgetScope, KillScope, RateLimitScope, Strategy
 from policies_app.routing.compilation import DIRECT_POLICY
 
 Values = Mapping[str, Any]
@@ -58,6 +58,14 @@ BUDGET_SUBJECTS: Mapping[str, tuple[str, ...]] = {
     BudgetScope.TAG: ("tag",),
 }
 """Which fields a budget of each scope must fill in. An end user is optional: empty means each one separately."""
+
+
+RATE_LIMIT_SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    RateLimitScope.TENANT: ("tenant",),
+    RateLimitScope.API_KEY: ("api_key",),
+    RateLimitScope.MODEL: ("model",),
+}
+"""Which field a rate limit of each scope fills in."""
 
 
 def policy_errors(values: Values) -> FieldErrors:
@@ -124,6 +132,17 @@ def raise_errors(values: Values, *, now: datetime) -> FieldErrors:
     if ends_at is not None and ends_at <= starts_at:
         return {"ends_at": "It has to end after it begins."}
     return {}
+
+
+def rate_limit_errors(values: Values) -> FieldErrors:
+    """Which subject fields do not go with the scope."""
+    scope = str(values.get("scope") or "")
+    return _subject_errors(
+        values,
+        scope=scope,
+        wanted=RATE_LIMIT_SUBJECTS.get(scope, ()),
+        subjects=_fields_of(RATE_LIMIT_SUBJECTS),
+    )
 
 
 def schema_error(schema: Mapping[str, Any]) -> str:

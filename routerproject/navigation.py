@@ -65,6 +65,7 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
             _list_of("Budgets", "savings", "policies_app.budget"),
             _list_of("Budget raises", "trending_up", "policies_app.budgetraise"),
             _list_of("Budget balances", "account_balance_wallet", "dispatch_app.budgetbalance"),
+            _list_of("Rate limits", "speed", "policies_app.ratelimit"),
             Page(
                 title="Reconciliation", icon="balance", url_name="reconcile:page", permission=SEE_RECONCILER
             ),

@@ -140,6 +140,8 @@ SPECTACULAR_SETTINGS = {
         "BudgetScopeEnum": "policies_app.api.vocabularies.BUDGET_SCOPES",
         "CapabilityEnum": "policies_app.api.vocabularies.CAPABILITIES",
         "KillScopeEnum": "policies_app.api.vocabularies.KILL_SCOPES",
+        "RateLimitKindEnum": "policies_app.api.vocabularies.RATE_LIMIT_KINDS",
+        "RateLimitScopeEnum": "policies_app.api.vocabularies.RATE_LIMIT_SCOPES",
         "TierEnum": "policies_app.api.vocabularies.TIERS",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

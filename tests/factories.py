@@ -21,13 +21,23 @@ from policies_app.models import (
     Policy,
     Price,
     Provider,
+    RateLimit,
     Rule,
     Step,
     Tenant,
 )
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, Capability, Strategy, Tier
+from policies_app.routing.codes import (
+    BudgetAction,
+    BudgetPeriod,
+    BudgetScope,
+    Capability,
+    RateLimitKind,
+    Strategy,
+    Tier,
+)
 from policies_app.sealing import secret_key_from_text
 from policies_app.services.publishing import publish_policy
+from policies_app.services.rate_limits import limit_rate
 
 USD = 1_000_000_000
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -199,6 +209,15 @@ def make_budget(tenant: Tenant, *, limit_nanos: int = 100 * USD, **fields: Any) 
         }
         | fields,
     )
+
+
+def make_rate_limit(
+    subject: Tenant | ApiKey | Model,
+    limit: int,
+    kind: RateLimitKind = RateLimitKind.REQUESTS_PER_MINUTE,
+) -> RateLimit:
+    """A limit on requests a minute, unless `kind` says otherwise."""
+    return limit_rate(subject=subject, kind=kind, limit=limit, author_name="factory")
 
 
 def make_published_policy(name: str | None = None, *, models: Sequence[Model], **fields: Any) -> Policy:

@@ -18,6 +18,7 @@ from policies_app.services.credentials import UnusableSecretError
 from policies_app.services.errors import ServiceError
 from policies_app.services.kill_switches import KillSwitchNotThrownError
 from policies_app.services.prices import PriceExistsError
+from policies_app.services.rate_limits import RateLimitNotSavedError
 
 _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "api_key_label_unique": ("label", "This tenant already has a key of that label."),
@@ -40,6 +41,11 @@ _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "kill_switch_scope_names_its_subject": ("scope", "Name the subject that the scope asks for."),
     "model_output_fits_context": ("max_output_tokens", "The output limit cannot exceed the context window."),
     "price_one_per_instant": ("effective_from", "This model already has a price from that instant on."),
+    "rate_limit_lets_something_through": ("limit", "To let nothing through, use a kill switch."),
+    "rate_limit_one_of_a_kind_of_api_key": ("kind", "This key already has a limit of this kind."),
+    "rate_limit_one_of_a_kind_of_model": ("kind", "This model already has a limit of this kind."),
+    "rate_limit_one_of_a_kind_of_tenant": ("kind", "This tenant already has a limit of this kind."),
+    "rate_limit_scope_names_its_subject": ("scope", "Fill in exactly the field that the scope names."),
     "rule_name_unique": ("rules", "Two rules of one policy cannot have the same name."),
     "rule_one_default": ("rules", "A policy has only one default rule."),
 }
@@ -94,7 +100,9 @@ def _as_api_error(error: Exception) -> Exception:
 def _service_error(error: ServiceError) -> Exception:
     if field := _SERVICE_FIELDS.get(type(error)):
         return exceptions.ValidationError({field: [str(error)]})
-    if isinstance(error, BudgetNotSavedError | BudgetNotRaisedError | KillSwitchNotThrownError):
+    if isinstance(
+        error, BudgetNotSavedError | BudgetNotRaisedError | KillSwitchNotThrownError | RateLimitNotSavedError
+    ):
         return exceptions.ValidationError({"non_field_errors": [str(error)]})
     findings = [asdict(finding) for finding in getattr(error, "findings", ())]
     return ConflictError({"detail": str(error), "findings": findings} if findings else {"detail": str(error)})

@@ -2,7 +2,17 @@
 
 from django_filters import rest_framework as filters
 
-from policies_app.models import ApiKey, Budget, BudgetRaise, Credential, Model, Policy, Price, QualityScore
+from policies_app.models import (
+    ApiKey,
+    Budget,
+    BudgetRaise,
+    Credential,
+    Model,
+    Policy,
+    Price,
+    QualityScore,
+    RateLimit,
+)
 
 
 def _name_of(relation: str) -> filters.CharFilter:
@@ -71,3 +81,12 @@ class BudgetRaiseFilter(filters.FilterSet):
     class Meta:
         model = BudgetRaise
         fields = ("budget",)
+
+
+class RateLimitFilter(filters.FilterSet):
+    tenant = _name_of("tenant")
+    model = _name_of("model")
+
+    class Meta:
+        model = RateLimit
+        fields = ("scope", "kind", "enabled")

@@ -8,6 +8,7 @@ from policies_app.api.catalogue import CredentialViewSet, ModelViewSet, PriceVie
 from policies_app.api.judges import JudgeViewSet, QualityScoreViewSet
 from policies_app.api.kill_switches import KillSwitchViewSet
 from policies_app.api.policies import PolicyViewSet
+from policies_app.api.rate_limits import RateLimitViewSet
 from policies_app.api.tenants import ApiKeyViewSet, TenantViewSet
 
 router = SimpleRouter()
@@ -22,6 +23,7 @@ router.register("judges", JudgeViewSet)
 router.register("quality-scores", QualityScoreViewSet)
 router.register("budgets", BudgetViewSet)
 router.register("budget-raises", BudgetRaiseViewSet)
+router.register("rate-limits", RateLimitViewSet)
 router.register("kill-switches", KillSwitchViewSet)
 
 urlpatterns = router.urls

@@ -1,4 +1,4 @@
-"""The demo's tenants, their budgets, and the key that its visitor calls with."""
+"""The demo's tenants, their budgets and rate limits, and the key that its visitor calls with."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,12 +10,13 @@ from django.utils import timezone
 from policies_app.api_key_format import parse_key, secret_digest
 from policies_app.demo.fleet import AUTHOR
 from policies_app.models import ApiKey, Budget, Policy, Tenant
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
+from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, RateLimitKind
 from policies_app.sealing import secret_key_from_text
 from policies_app.services.api_keys import create_api_key, rotate_api_key
 from policies_app.services.audit import record_creation
 from policies_app.services.budget_raises import raise_budget
 from policies_app.services.budgets import create_budget
+from policies_app.services.rate_limits import limit_rate
 
 NANOS_PER_USD = 1_000_000_000
 VISITOR = "acme"
@@ -80,6 +81,15 @@ def seed_budgets() -> None:
         )
 
 
+def seed_rate_limits() -> None:
+    """Limit the rates of tenants that have no limits yet, far above what a visitor sends by hand."""
+    for name, requests, at_once in (("acme", 6_000, 256), ("globex", 600, 16)):
+        tenant = Tenant.objects.get(name=name)
+        if not tenant.rate_limits.exists():
+            _limit(tenant, RateLimitKind.REQUESTS_PER_MINUTE, requests)
+            _limit(tenant, RateLimitKind.CONCURRENT_DISPATCHES, at_once)
+
+
 @transaction.atomic
 def seed_visitor_key(*, known_text: str | None) -> str:
     """Return a working key of the visitor's tenant: the known one if it still is, else a new one."""
@@ -108,6 +118,10 @@ def _create(tenant: Tenant, name: str, limit_usd: int, **fields: Any) -> Budget:
     return create_budget(
         tenant=tenant, name=name, limit_nanos=limit_usd * NANOS_PER_USD, author_name=AUTHOR, **fields
     )
+
+
+def _limit(tenant: Tenant, kind: RateLimitKind, limit: int) -> None:
+    limit_rate(subject=tenant, kind=kind, limit=limit, author_name=AUTHOR)
 
 
 def _is_working(text: str) -> bool:

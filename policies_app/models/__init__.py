@@ -6,6 +6,7 @@ from policies_app.models.judges import Judge, JudgeVersion
 from policies_app.models.kill_switches import KillSwitch
 from policies_app.models.policies import Policy, PolicyVersion, Rule, Step
 from policies_app.models.quality import QualityScore
+from policies_app.models.rate_limits import RateLimit
 from policies_app.models.tenants import ApiKey, Tenant
 from policies_app.models.validators import Validator
 
@@ -26,6 +27,7 @@ __all__ = [
     "Price",
     "Provider",
     "QualityScore",
+    "RateLimit",
     "Rule",
     "Step",
     "Tenant",

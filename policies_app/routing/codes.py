@@ -132,6 +132,22 @@ class RefusalCode(StrEnum):
     INSUFFICIENT_QUOTA = "insufficient_quota"
 
 
+class RateLimitScope(StrEnum):
+    """Whose rate is limited."""
+
+    TENANT = "tenant"
+    API_KEY = "api_key"
+    MODEL = "model"
+
+
+class RateLimitKind(StrEnum):
+    """What is counted: over time, or at once."""
+
+    REQUESTS_PER_MINUTE = "requests_per_minute"
+    TOKENS_PER_MINUTE = "tokens_per_minute"
+    CONCURRENT_DISPATCHES = "concurrent_dispatches"
+
+
 class BudgetScope(StrEnum):
     """Whose spend a budget bounds."""
 

@@ -23,8 +23,9 @@ def bound_nanos(*, facts: Facts, model: CatalogueModel, price: Price, output_tok
     It holds for any usage whose input is within `facts.input_tokens_bound` plus the images at the model's bound, and
     whose output is within `output_tokens_limit` for each of the choices.
     """
-    input_tokens = facts.input_tokens_bound + facts.images * model.image_tokens_bound
-    output_tokens = facts.choices * output_tokens_limit
+    input_tokens, output_tokens = bound_tokens(
+        facts=facts, model=model, output_tokens_limit=output_tokens_limit
+    )
     return dearest_nanos(price=price, input_tokens=input_tokens, output_tokens=output_tokens)
 
 
@@ -39,6 +40,14 @@ def affordable_output_tokens(*, facts: Facts, model: CatalogueModel, price: Pric
     input_tokens = facts.input_tokens_bound + facts.images * model.image_tokens_bound
     left = nanos * TOKENS_PER_PRICE - input_tokens * dearest_input_nanos(price)
     return left // nanos_a_token
+
+
+def bound_tokens(*, facts: Facts, model: CatalogueModel, output_tokens_limit: int) -> tuple[int, int]:
+    """The most input and output tokens that the request can come to at `model`."""
+    return (
+        facts.input_tokens_bound + facts.images * model.image_tokens_bound,
+        facts.choices * output_tokens_limit,
+    )
 
 
 def dearest_nanos(*, price: Price, input_tokens: int, output_tokens: int) -> int:

@@ -39,6 +39,17 @@ class Usage:
     output_tokens: int = 0
     reasoning_tokens: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """All of them."""
+        return (
+            self.input_tokens
+            + self.cached_input_tokens
+            + self.cache_write_tokens
+            + self.output_tokens
+            + self.reasoning_tokens
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:

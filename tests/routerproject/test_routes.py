@@ -22,7 +22,15 @@ from policies_app.routing.codes import KillScope
 from policies_app.services.budget_raises import raise_budget
 from policies_app.services.kill_switches import throw_kill_switch
 from policies_app.services.publishing import publish_policy
-from tests.factories import make_budget, make_fleet, make_judge, make_key, make_policy, make_tenant
+from tests.factories import (
+    make_budget,
+    make_fleet,
+    make_judge,
+    make_key,
+    make_policy,
+    make_rate_limit,
+    make_tenant,
+)
 from tests.personas import api_client, make_admin, make_finance, make_ops
 
 pytestmark = pytest.mark.django_db
@@ -99,6 +107,7 @@ ROWS: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {
     "policies_app_price": (STAFF, OPS, NONE, NONE),
     "policies_app_provider": (STAFF, OPS, OPS, NONE),
     "policies_app_qualityscore": (STAFF, OPS, OPS, OPS),
+    "policies_app_ratelimit": (STAFF, OPS, OPS, NONE),
     "policies_app_rule": (STAFF, OPS, OPS, OPS),
     "policies_app_tenant": (STAFF, OPS, OPS, NONE),
 }
@@ -145,6 +154,8 @@ API: dict[str, dict[str, set[str]]] = {
     "provider-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
     "qualityscore-list": {"GET": STAFF, "POST": OPS},
     "qualityscore-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS, "DELETE": OPS},
+    "ratelimit-list": {"GET": STAFF, "POST": OPS},
+    "ratelimit-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
     "schema": {"GET": STAFF},
     "tenant-list": {"GET": STAFF, "POST": OPS},
     "tenant-detail": {"GET": STAFF, "PUT": OPS, "PATCH": OPS},
@@ -264,6 +275,7 @@ def rows(people: dict[str, User | None]) -> dict[str, object]:
         "price": fleet.small.prices.get(),
         "provider": fleet.provider,
         "qualityscore": QualityScore.objects.create(model=fleet.small, task="code", score=0.5),
+        "ratelimit": make_rate_limit(tenant, 60),
         "rule": policy.rules.get(),
         "servingprocess": process,
         "tenant": tenant,
