@@ -10,16 +10,20 @@ class DispatchConfig(AppConfig):
     verbose_name = "Dispatches"
 
     def ready(self) -> None:
-        post_migrate.connect(install_ledger_functions, sender=self)
+        post_migrate.connect(install_functions, sender=self)
 
 
-def install_ledger_functions(*, using: str, **_: object) -> None:
-    """Bring the ledger's SQL functions up to date after a migrate; its tables are the migrations' business."""
+def install_functions(*, using: str, **_: object) -> None:
+    """Bring the SQL functions of ledger and limits up to date after a migrate; tables are the migrations' business."""
     from django.db import connections
 
-    from dispatch_app.ledger.functions import FUNCTIONS_SQL
+    from dispatch_app.ledger.functions import FUNCTIONS_SQL as LEDGER_SQL
+    from dispatch_app.limits.functions import FUNCTIONS_SQL as LIMITS_SQL
 
     connection = connections[using]
-    if "ledger_sweep" in connection.introspection.table_names():
-        with connection.cursor() as cursor:
-            cursor.execute(FUNCTIONS_SQL)
+    tables = connection.introspection.table_names()
+    with connection.cursor() as cursor:
+        if "ledger_sweep" in tables:
+            cursor.execute(LEDGER_SQL)
+        if "rate_limit_level" in tables:
+            cursor.execute(LIMITS_SQL)

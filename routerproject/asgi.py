@@ -36,11 +36,13 @@ from dispatch_app.health.publication import HealthPublication  # noqa: E402
 from dispatch_app.health.tally import TalliedHealth, Tally  # noqa: E402
 from dispatch_app.ledger.key_book import PostgresKeyBook  # noqa: E402
 from dispatch_app.ledger.ledger import PostgresLedger  # noqa: E402
+from dispatch_app.limits.models import ModelLimits  # noqa: E402
+from dispatch_app.limits.shared import SharedLimits  # noqa: E402
 from dispatch_app.providers.transport import Transport  # noqa: E402
 from dispatch_app.providers.upstream import ProviderUpstream  # noqa: E402
 from dispatch_app.snapshot.budget_usage import BudgetUsage  # noqa: E402
 from dispatch_app.snapshot.holder import SnapshotHolder  # noqa: E402
-from dispatch_app.snapshot.types import ServedProvider  # noqa: E402
+from dispatch_app.snapshot.types import RateLimits, ServedProvider  # noqa: E402
 from policies_app.sealing import secret_key_from_text  # noqa: E402
 
 DATABASE_ANSWERS_S = 2
@@ -65,6 +67,9 @@ async def open_services() -> AsyncIterator[Services]:
         # Looked up anew each time: the snapshot is swapped as a whole.
         return snapshots.current.providers.get(provider_id)
 
+    def find_limits(model_id: int) -> RateLimits:
+        return snapshots.current.model_limits.get(model_id, ())
+
     break_glass = BreakGlass(state_dir=settings.STATE_DIR)
     ledger = PostgresLedger(
         conninfo=conninfo,
@@ -78,6 +83,7 @@ async def open_services() -> AsyncIterator[Services]:
         sealing_key=secret_key_from_text(settings.ENCRYPTION_KEY),
         patience_s=settings.LEDGER_PATIENCE_MS / 1000,
     )
+    rates = SharedLimits(conninfo=conninfo, patience_s=settings.LEDGER_PATIENCE_MS / 1000)
     breakers = Breakers(
         clock=clock,
         random=random.Random(),  # noqa: S311 - jitter
@@ -112,6 +118,8 @@ async def open_services() -> AsyncIterator[Services]:
         await ledger.start()
         stack.push_async_callback(key_book.stop)
         await key_book.start()
+        stack.push_async_callback(rates.stop)
+        await rates.start()
         cutting = asyncio.create_task(keep_cutting(owners=owners, snapshots=snapshots, clock=clock))
         stack.callback(cutting.cancel)
         _spare_the_collector()
@@ -119,6 +127,8 @@ async def open_services() -> AsyncIterator[Services]:
             snapshots=snapshots,
             ledger=ledger,
             key_book=key_book,
+            rates=rates,
+            model_rates=ModelLimits(limits=rates, find_limits=find_limits),
             budget_usage=budget_usage,
             upstream=ProviderUpstream(transport=transport, find_provider=find_provider, now=clock.now),
             health=FleetHealth(breakers=TalliedHealth(health=breakers, tally=tally), fleet=fleet),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
-from dispatch_app.execution.ports import AttemptRecord, Settlement
+from dispatch_app.execution.ports import AttemptRecord, Leave, Settlement
 from policies_app.routing.types import Candidate, Facts, Usage
 
 
@@ -11,7 +11,8 @@ from policies_app.routing.types import Candidate, Facts, Usage
 class RunningAttempt:
     """One attempt while it runs: what is asked of whom, and what has come of it so far.
 
-    Of an answer that `comes_whole` nothing is seen until all of it was generated.
+    Of an answer that `comes_whole` nothing is seen until all of it was generated. `leave` is what it has of its model's
+    rate limits.
     """
 
     record: AttemptRecord
@@ -23,6 +24,13 @@ class RunningAttempt:
     first_byte_at: float | None = None
     received_bytes: int = 0
     comes_whole: bool = False
+    leave: Leave | None = None
+
+    def end_leave(self, *, tokens: int) -> None:
+        """Return what is left of the leave, once."""
+        leave, self.leave = self.leave, None
+        if leave is not None:
+            leave.end(tokens=tokens)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

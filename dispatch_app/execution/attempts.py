@@ -31,6 +31,7 @@ from dispatch_app.execution.ports import (
     BeginVerdict,
     Finding,
     LedgerUnavailableError,
+    RateLimitReachedError,
     Sink,
     TargetReport,
     UpstreamCall,
@@ -128,7 +129,7 @@ class Attempts:
         facts: Facts | None = None,
         is_aside: bool = False,
     ) -> RunningAttempt | None:
-        """Have an attempt admitted; None if the envelope or the ledger refuses it, with `error` set.
+        """Have an attempt admitted; None if the envelope, a rate limit or the ledger refuses it, with `error` set.
 
         `is_aside` marks judges and samples, which say nothing of the dispatch itself.
 
@@ -142,7 +143,14 @@ class Attempts:
             candidate, role=role, request=request or self.order.request, facts=facts or self.order.facts
         )
         try:
-            verdict = await self._ask_ledger(attempt, may_shrink=not is_aside)
+            verdict = await self._ask_for_leave(attempt, may_shrink=not is_aside)
+        except RateLimitReachedError as error:
+            self._retract(attempt)
+            if not is_aside:
+                self.error = DispatchError(
+                    status=429, code=ErrorCode.RATE_LIMIT_EXCEEDED, retry_after_s=error.retry_after_s
+                )
+            return None
         except LedgerUnavailableError as error:
             self._retract(attempt)
             raise DispatchError(
@@ -165,10 +173,20 @@ class Attempts:
             return None
         return attempt
 
-    async def _ask_ledger(self, attempt: RunningAttempt, *, may_shrink: bool) -> BeginVerdict:
-        """The ledger's verdict. What is refused because others were faster is shrunk to what they have left."""
+    async def _ask_for_leave(self, attempt: RunningAttempt, *, may_shrink: bool) -> BeginVerdict:
+        """Ask the rate limits of the model, then the ledger. Whatever breaks this off, nothing stays taken of the limits."""
         if may_shrink:
             self._shrink(attempt)
+        if self.ports.rates is not None:
+            attempt.leave = await self.ports.rates.take(attempt.candidate, attempt.facts)
+        try:
+            return await self._ask_ledger(attempt, may_shrink=may_shrink)
+        except BaseException:
+            attempt.end_leave(tokens=0)
+            raise
+
+    async def _ask_ledger(self, attempt: RunningAttempt, *, may_shrink: bool) -> BeginVerdict:
+        """The ledger's verdict. What is refused because others were faster is shrunk to what they have left."""
         while True:
             verdict = await self.ports.ledger.begin(
                 dispatch=self.order.record,
@@ -391,6 +409,7 @@ class Attempts:
         """Undo the preparations of an attempt that was not admitted."""
         if attempt.record.position == self._position:
             self._position -= 1
+        attempt.end_leave(tokens=0)
         self.envelope.give_back(attempt.candidate.bound_nanos)
         self._release(attempt.candidate)
 
@@ -448,6 +467,7 @@ class Attempts:
         if not self._running:
             self.progress.upstream_s += self.ports.clock.monotonic() - self._busy_since
         self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=conclusion.charge.cost_nanos)
+        attempt.end_leave(tokens=conclusion.charge.usage.tokens)
         self.ports.health.report(
             attempt.candidate,
             TargetReport(

@@ -13,6 +13,7 @@ from dispatch_app.execution.ports import (
     IdempotencyKey,
     IdSource,
     Ledger,
+    ModelRates,
     Upstream,
 )
 from dispatch_app.execution.retry_budget import RetryBudget
@@ -44,7 +45,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What the dispatcher needs of the world outside."""
+    """What the dispatcher needs of the world outside. Without `rates`, models have no rate limits."""
 
     ledger: Ledger
     upstream: Upstream
@@ -54,3 +55,4 @@ class Ports:
     hedges: HedgeBudget
     health: Health
     drains: Drains = field(default_factory=Drains)
+    rates: ModelRates | None = None

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
-from policies_app.routing.types import Candidate, Usage
+from policies_app.routing.types import Candidate, Facts, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,32 @@ class LedgerUnavailableError(Exception):
     def __init__(self, retry_after_s: int = 1) -> None:
         super().__init__("The ledger is unavailable.")
         self.retry_after_s = retry_after_s
+
+
+class RateLimitReachedError(Exception):
+    """A rate limit has nothing left for what was asked; nothing was taken. Come back in `retry_after_s`."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("A rate limit is reached.")
+        self.retry_after_s = retry_after_s
+
+
+class Leave(Protocol):
+    """What was taken of the rate limits of a model for one attempt."""
+
+    def end(self, *, tokens: int) -> None:
+        """The attempt is over, and this is what it used. Call it once."""
+
+
+class ModelRates(Protocol):
+    """Keeps models within their rate limits; see `dispatch_app.limits`."""
+
+    async def take(self, candidate: Candidate, facts: Facts) -> Leave | None:
+        """Take what one attempt needs, all or nothing; None if its model has no limits.
+
+        :raises RateLimitReachedError: if one of the limits is reached.
+        :raises LedgerUnavailableError: if that is not to be known in time.
+        """
 
 
 class Ledger(Protocol):

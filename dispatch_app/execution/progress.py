@@ -30,3 +30,8 @@ class Progress:
     def model_name(self) -> str:
         """The model that is answering, empty before the first attempt."""
         return "" if self.candidate is None else self.candidate.model.name
+
+    @property
+    def tokens(self) -> int:
+        """What all attempts that are over took."""
+        return sum(attempt.settlement.usage.tokens for attempt in self.past)

@@ -94,6 +94,8 @@ class Gateway:
             logger.exception("Unable to answer request %s.", exchange.id)
             failure = DispatchError(status=500, code=ErrorCode.INTERNAL_ERROR)
             await send_error(send, failure, headers=exchange.final_headers())
+        finally:
+            exchange.close()
 
 
 class _Endpoint:

@@ -71,7 +71,7 @@ async def _answer_with_stream(
         await keep(exchange, _rendered(exchange, dispatch, whole, is_verbose=is_verbose))
 
     owned = _own(dispatch, queue, keep_whole=keep_whole if is_kept else None)
-    exchange.services.owners.start(owned, dispatch=dispatch)
+    exchange.own(owned)
     try:
         async with on_hang_up(exchange.receive, queue.abandon):
             await _StreamedAnswer(exchange, dispatch, prompt, is_verbose=is_verbose).send(queue)

@@ -64,8 +64,9 @@ class RequestError(DispatchError):
         code: ErrorCode = ErrorCode.INVALID_REQUEST,
         param: str | None = None,
         detail: str | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
-        super().__init__(status=status, code=code)
+        super().__init__(status=status, code=code, retry_after_s=retry_after_s)
         self.param = param
         self.detail = detail
 

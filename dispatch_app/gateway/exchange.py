@@ -1,9 +1,10 @@
 """One request to the data plane: who calls, with what, and the headers that its answer has come to so far."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
@@ -11,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from dispatch_app.claims import Claim
 from dispatch_app.execution.canonical import Reply
 from dispatch_app.execution.dispatcher import Dispatch
-from dispatch_app.execution.errors import DispatchError
-from dispatch_app.execution.ports import DispatchOutcome
+from dispatch_app.execution.errors import DispatchError, ErrorCode
+from dispatch_app.execution.ports import DispatchOutcome, LedgerUnavailableError
 from dispatch_app.gateway.admission import Admission, Inputs, decide, order_of
 from dispatch_app.gateway.authentication import authenticate
 from dispatch_app.gateway.body import read_body
@@ -30,14 +31,25 @@ from dispatch_app.gateway.headers import (
     read_headers,
 )
 from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.rate_limits import rate_limit_headers, reached
 from dispatch_app.gateway.services import Services, new_id
-from dispatch_app.snapshot.types import ServedKey
+from dispatch_app.limits.leave import Leave, LimitReachedError
+from dispatch_app.limits.models import tokens_bound
+from dispatch_app.limits.standing import Standing
+from dispatch_app.snapshot.types import RateLimits, ServedKey
 from policies_app.routing.codes import DispatchStatus, RefusalCode
+from policies_app.routing.types import RoutePlan
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """Grows as the request is read, decided and carried out."""
+    """Grows as the request is read, decided and carried out.
+
+    `owner` is the task that carries it out. `leaves` is what it took of the caller's rate limits, and `standings` how they
+    stood then.
+    """
 
     services: Services
     scope: Scope
@@ -49,6 +61,10 @@ class Exchange:
     admission: Admission | None = None
     dispatch: Dispatch | None = None
     claim: Claim | None = None
+    owner: asyncio.Task[Any] | None = None
+    leaves: list[Leave] = field(default_factory=list)
+    standings: tuple[Standing, ...] = ()
+    _counts_tokens: bool = False
 
     @classmethod
     def begin(cls, services: Services, scope: Scope, receive: Receive, send: Send) -> "Exchange":
@@ -65,7 +81,7 @@ class Exchange:
 
     def headers(self) -> RawHeaders:
         """Everything that is known by now and that an answer says in headers, but for costs."""
-        headers = id_headers(self.id)
+        headers = id_headers(self.id) + rate_limit_headers(self.standings)
         if self.admission is not None:
             headers += decision_headers(self.admission.decision, self.admission.reason)
         if self.dispatch is not None:
@@ -95,12 +111,15 @@ class Exchange:
         )
 
     async def open(self) -> tuple[CallerHeaders, ServedKey, bytes]:
-        """Read a request with a body: its headers first, then who calls, and only then the body.
+        """Read a request with a body: its headers first, then who calls and how often, and only then the body.
 
         :raises RequestError: if anything about these is wrong.
+        :raises DispatchError: if the caller has rate limits, and how they stand is not to be known.
         """
         caller = read_headers(self.scope)
         key = self.authenticate(caller)
+        if key.door_limits:
+            await self._take(key.door_limits)
         body = await read_body(self.scope, self.receive, limit=self.services.limits.body_bytes)
         return caller, key, body
 
@@ -138,6 +157,7 @@ class Exchange:
         plan = admission.decision.plan
         if plan is None:
             raise await self._refuse(admission)
+        await self._count_tokens(key, admission, plan)
         order = order_of(
             admission,
             plan=plan,
@@ -148,6 +168,43 @@ class Exchange:
         )
         self.dispatch = self.services.dispatch(order)
         return self.dispatch
+
+    def own(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Have `work` carry the dispatch out to its end, whoever waits for it."""
+        self.owner = owner = self.services.owners.start(work, dispatch=self.dispatch)
+        return owner
+
+    def close(self) -> None:
+        """The request is answered. What it holds of rate limits goes back once its dispatch is over, too."""
+        if self.owner is None or self.owner.done():
+            self._end_leaves()
+        else:
+            self.owner.add_done_callback(lambda _: self._end_leaves())
+
+    async def _count_tokens(self, key: ServedKey, admission: Admission, plan: RoutePlan) -> None:
+        """Take the most that the answer of one model can come to, once for a request; what is too much goes back."""
+        if key.token_limits and not self._counts_tokens:
+            tokens = max(tokens_bound(candidate, admission.facts) for candidate in plan.candidates)
+            await self._take(key.token_limits, tokens=tokens)
+            self._counts_tokens = True
+
+    async def _take(self, limits: RateLimits, *, tokens: int = 0) -> None:
+        try:
+            leave = await self.services.rates.take(limits, tokens=tokens)
+        except LimitReachedError as error:
+            self.standings += error.standings
+            raise reached(error) from error
+        except LedgerUnavailableError as error:
+            raise DispatchError(
+                status=503, code=ErrorCode.LEDGER_UNAVAILABLE, retry_after_s=error.retry_after_s
+            ) from error
+        self.leaves.append(leave)
+        self.standings += leave.standings
+
+    def _end_leaves(self) -> None:
+        tokens = 0 if self.dispatch is None else self.dispatch.progress.tokens
+        for leave in self.leaves:
+            leave.end(tokens=tokens)
 
     async def _refuse(self, admission: Admission) -> DispatchError:
         refusal = admission.decision.refusal
@@ -173,7 +230,7 @@ async def carry_out(exchange: Exchange, dispatch: Dispatch) -> Reply:
 
     :raises DispatchError: if it comes to nothing.
     """
-    owner = exchange.services.owners.start(dispatch.complete(), dispatch=dispatch)
+    owner = exchange.own(dispatch.complete())
     async with on_hang_up(exchange.receive, dispatch.hang_up):
         return await asyncio.shield(owner)
 

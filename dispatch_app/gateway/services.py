@@ -15,12 +15,13 @@ from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.ports import Health, Ledger, Upstream
+from dispatch_app.execution.ports import Health, Ledger, ModelRates, Upstream
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.owners import Owners
+from dispatch_app.limits.leave import Leave
 from dispatch_app.snapshot.situation import Usage
-from dispatch_app.snapshot.types import Snapshot
+from dispatch_app.snapshot.types import RateLimits, Snapshot
 from policies_app.routing.types import FleetState
 
 
@@ -39,6 +40,17 @@ class Fleet(Protocol):
 
     @property
     def current(self) -> FleetState: ...
+
+
+class Rates(Protocol):
+    """Keeps callers within their rate limits; see `dispatch_app.limits`."""
+
+    async def take(self, limits: RateLimits, *, tokens: int = 0) -> Leave:
+        """Take `tokens` of each limit that counts tokens and one of each other, all or nothing.
+
+        :raises LimitReachedError: if one of them has less left.
+        :raises LedgerUnavailableError: if that is not to be known in time.
+        """
 
 
 class SystemClock:
@@ -71,6 +83,8 @@ class Services:
     snapshots: Snapshots
     ledger: Ledger
     key_book: KeyBook
+    rates: Rates
+    model_rates: ModelRates
     budget_usage: Usage
     upstream: Upstream
     health: Health
@@ -113,5 +127,6 @@ class Services:
             hedges=self.hedges,
             health=self.health,
             drains=self.drains,
+            rates=self.model_rates,
         )
         return Dispatch(order=order, ports=ports)

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,12 +12,14 @@ from django.db.models import Prefetch
 from django.utils import timezone
 
 from dispatch_app.snapshot.types import (
+    RateLimits,
     ServedBudget,
     ServedKey,
     ServedKillSwitch,
     ServedPolicy,
     ServedProvider,
     ServedRaise,
+    ServedRateLimit,
     ServedTenant,
     Snapshot,
 )
@@ -30,9 +33,19 @@ from policies_app.models import (
     PolicyVersion,
     Provider,
     QualityScore,
+    RateLimit,
     Tenant,
 )
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, Tier, WireFormat
+from policies_app.routing.codes import (
+    BudgetAction,
+    BudgetPeriod,
+    BudgetScope,
+    KillScope,
+    RateLimitKind,
+    RateLimitScope,
+    Tier,
+    WireFormat,
+)
 from policies_app.routing.compilation import compile_policy
 from policies_app.routing.document import DocumentError, PolicyDocument, load
 from policies_app.routing.types import Catalogue, DowngradeStep, Judges
@@ -84,14 +97,14 @@ class SnapshotLoader:
             connection.close()
 
     def _read(self, epoch: int) -> Snapshot:
-        catalogue, judges = read_catalogue(), read_judges()
+        catalogue, judges, limits = read_catalogue(), read_judges(), _rate_limits()
         policies = list(Policy.objects.only("name", "description", "tenant", "enabled", "live_version"))
         self._read_new_versions(policies)
         self._read_edited_drafts()
         return Snapshot(
             epoch=epoch,
             loaded_at=timezone.now(),
-            keys={key.public_id: key for key in _keys()},
+            keys={key.public_id: key for key in _keys(limits)},
             policies={policy.name: policy for policy in self._published(policies, catalogue, judges)},
             drafts={policy.name: policy for policy in self._drafted(policies, catalogue, judges)},
             catalogue=catalogue,
@@ -102,6 +115,7 @@ class SnapshotLoader:
                 (score.model.name, score.task): score.score
                 for score in QualityScore.objects.select_related("model")
             },
+            model_limits=limits[RateLimitScope.MODEL],
         )
 
     def _read_new_versions(self, policies: Iterable[Policy]) -> None:
@@ -184,10 +198,28 @@ def _served(
     )
 
 
-def _keys() -> Iterator[ServedKey]:
+_LimitsBySubject = Mapping[RateLimitScope, Mapping[int, RateLimits]]
+
+
+def _rate_limits() -> _LimitsBySubject:
+    """The limits of tenants, keys and models, by the id of each."""
+    limits: dict[RateLimitScope, dict[int, RateLimits]] = {
+        scope: defaultdict(tuple) for scope in RateLimitScope
+    }
+    for row in RateLimit.objects.filter(enabled=True).order_by("pk"):
+        limit = ServedRateLimit(
+            id=row.pk, scope=RateLimitScope(row.scope), kind=RateLimitKind(row.kind), most=row.limit
+        )
+        limits[limit.scope][getattr(row, f"{row.scope}_id")] += (limit,)
+    return {scope: dict(by_subject) for scope, by_subject in limits.items()}
+
+
+def _keys(limits: _LimitsBySubject) -> Iterator[ServedKey]:
     raises = Prefetch("budgets__raises", BudgetRaise.objects.standing())
     tenants = {tenant.pk: _tenant(tenant) for tenant in Tenant.objects.prefetch_related("budgets", raises)}
     for row in ApiKey.objects.prefetch_related("policies"):
+        of_tenant = limits[RateLimitScope.TENANT].get(row.tenant_id, ())
+        met = of_tenant + limits[RateLimitScope.API_KEY].get(row.pk, ())
         yield ServedKey(
             id=row.pk,
             public_id=row.public_id,
@@ -198,6 +230,8 @@ def _keys() -> Iterator[ServedKey]:
             policies=frozenset(policy.name for policy in row.policies.all()) or None,
             may_call_models=row.may_call_models,
             may_explain_drafts=row.may_explain_drafts,
+            door_limits=tuple(limit for limit in met if limit.kind is not RateLimitKind.TOKENS_PER_MINUTE),
+            token_limits=tuple(limit for limit in met if limit.kind is RateLimitKind.TOKENS_PER_MINUTE),
         )
 
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope, KillScope, WireFormat
+from policies_app.routing.codes import (
+    BudgetAction,
+    BudgetPeriod,
+    BudgetScope,
+    KillScope,
+    RateLimitKind,
+    RateLimitScope,
+    WireFormat,
+)
 from policies_app.routing.compilation import CompiledPolicy
 from policies_app.routing.types import Catalogue, DowngradeStep, Judges
 
@@ -50,6 +58,19 @@ class ServedBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRateLimit:
+    """A rate limit as requests meet it. `most` is for a minute, or for any moment."""
+
+    id: int
+    scope: RateLimitScope
+    kind: RateLimitKind
+    most: int
+
+
+RateLimits = tuple[ServedRateLimit, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedTenant:
     """A tenant with its budgets."""
 
@@ -63,7 +84,10 @@ class ServedTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedKey:
-    """An API key. `policies` is None when it may use every policy of its tenant and every shared one."""
+    """An API key. `policies` is None when it may use every policy of its tenant and every shared one.
+
+    Its rate limits are those of its tenant, too: the ones to pass before a request is read, and those of tokens.
+    """
 
     id: int
     public_id: str
@@ -74,6 +98,8 @@ class ServedKey:
     policies: frozenset[str] | None
     may_call_models: bool
     may_explain_drafts: bool
+    door_limits: RateLimits = ()
+    token_limits: RateLimits = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +154,7 @@ class ServedKillSwitch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that a request is decided from, as of one epoch. `quality` has eval scores by model and task."""
+    """All that a request is decided from, as of one epoch. `quality` has eval scores by model and task, `model_limits` by model id."""
 
     epoch: int
     loaded_at: datetime
@@ -140,3 +166,4 @@ class Snapshot:
     kill_switches: tuple[ServedKillSwitch, ...]
     judges: Judges
     quality: Mapping[tuple[str, str], float]
+    model_limits: Mapping[int, RateLimits] = field(default_factory=dict)

@@ -23,6 +23,8 @@ DRAIN = ("tests/dispatch_app/rollups/test_drain.py",)
 GATEWAY = ("tests/dispatch_app/gateway",)
 SLOW_READERS = ("tests/wire/test_slow_readers.py",)
 HOLDER = ("tests/dispatch_app/snapshot/test_holder.py",)
+LIMITS = ("tests/dispatch_app/limits",)
+LIMITS_WIRE = ("tests/wire/test_rate_limits.py",)
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
@@ -287,10 +289,10 @@ _LEDGER = (
     Mutant(
         name="the attempt begins after the vendor was asked",
         path=_ATTEMPTS,
-        search="            verdict = await self.ports.ledger.begin(",
+        search="            return await self.ports.ledger.begin(",
         replace=(
             "            await self.ports.upstream.complete(_call(attempt, stream=False))\n"
-            "            verdict = await self.ports.ledger.begin("
+            "            return await self.ports.ledger.begin("
         ),
         tests=EXECUTION,
     ),
@@ -1036,4 +1038,49 @@ _WIRE = (
     ),
 )
 
-MUTANTS = (*_ENVELOPE, *_STREAMS, *_LEDGER, *_STRATEGY, *_HEALTH, *_DECISION, *_WIRE)
+_LIMITS = (
+    Mutant(
+        name="counts of rate limits are read without a lock",
+        path="dispatch_app/limits/sql/take.sql",
+        search=" ORDER BY rate_limit_id FOR NO KEY UPDATE;",
+        replace=" ORDER BY rate_limit_id;",
+        tests=LIMITS,
+    ),
+    Mutant(
+        name="an ask that does not fit takes from the limits that it does fit",
+        path="dispatch_app/limits/sql/take.sql",
+        search="            IF fits THEN\n",
+        replace="            IF fits OR used[ask.slots[i]] + ask.amounts[i] <= most[ask.slots[i]] THEN\n",
+        tests=LIMITS,
+    ),
+    Mutant(
+        name="the slots of processes that died are never free again",
+        path="dispatch_app/limits/sql/take.sql",
+        search="               AND pg_try_advisory_xact_lock(hashtext('signalbox.rate_limits'), holder)\n",
+        replace="               AND false\n",
+        tests=LIMITS,
+    ),
+    Mutant(
+        name="tokens that were not used are not given back",
+        path="dispatch_app/limits/shared.py",
+        search="amount_of(limit, tokens=taken) - used",
+        replace="0",
+        tests=LIMITS,
+    ),
+    Mutant(
+        name="a stream keeps its slot",
+        path="dispatch_app/gateway/exchange.py",
+        search="            self.owner.add_done_callback(lambda _: self._end_leaves())\n",
+        replace="            pass\n",
+        tests=LIMITS_WIRE,
+    ),
+    Mutant(
+        name="the limits of models are not asked",
+        path=_ATTEMPTS,
+        search="        if self.ports.rates is not None:\n",
+        replace="        if False:\n",
+        tests=LIMITS_WIRE,
+    ),
+)
+
+MUTANTS = (*_ENVELOPE, *_STREAMS, *_LEDGER, *_STRATEGY, *_HEALTH, *_DECISION, *_WIRE, *_LIMITS)

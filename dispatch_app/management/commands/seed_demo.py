@@ -14,7 +14,13 @@ from dispatch_app.demo.traffic import seed_traffic
 from policies_app.demo.accounts import ADMIN_USER, FINANCE_USER, seed_admin, seed_finance
 from policies_app.demo.fleet import seed_fleet
 from policies_app.demo.policies import seed_policies
-from policies_app.demo.tenants import VISITOR, seed_budgets, seed_tenants, seed_visitor_key
+from policies_app.demo.tenants import (
+    VISITOR,
+    seed_budgets,
+    seed_rate_limits,
+    seed_tenants,
+    seed_visitor_key,
+)
 
 
 class Command(BaseCommand):
@@ -32,6 +38,7 @@ class Command(BaseCommand):
             seed_policies()
             seed_tenants()
             seed_budgets()
+            seed_rate_limits()
             access = {
                 "base_url": base_url,
                 "api_key": seed_visitor_key(known_text=known.get("api_key")),

@@ -13,7 +13,7 @@ from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.ports import DispatchRecord, Finding
+from dispatch_app.execution.ports import DispatchRecord, Finding, ModelRates
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.execution.shrinking import Rooms, no_rooms
 from policies_app.routing.codes import AttemptRole, Strategy
@@ -81,6 +81,7 @@ class Course:
     health: ScriptedHealth = field(default_factory=ScriptedHealth)
     rooms: Rooms = no_rooms
     drains: Drains = field(default_factory=Drains)
+    rates: ModelRates | None = None
     sink: CollectingSink = field(default_factory=CollectingSink)
     fleet: ActingFleet = field(init=False)
     dispatch: Dispatch = field(init=False)
@@ -172,6 +173,7 @@ class Course:
                 hedges=hedges,
                 health=self.health,
                 drains=self.drains,
+                rates=self.rates,
             ),
         )
 
