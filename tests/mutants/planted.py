@@ -289,10 +289,10 @@ _LEDGER = (
     Mutant(
         name="the attempt begins after the vendor was asked",
         path=_ATTEMPTS,
-        search="            return await self.ports.ledger.begin(",
+        search="            verdict = await self.ports.ledger.begin(",
         replace=(
             "            await self.ports.upstream.complete(_call(attempt, stream=False))\n"
-            "            return await self.ports.ledger.begin("
+            "            verdict = await self.ports.ledger.begin("
         ),
         tests=EXECUTION,
     ),

@@ -80,7 +80,7 @@ def add_dispatch(*, tenant_id: int, created_at: datetime | None = None, **values
 
 
 def add_attempt(*, dispatch_id: UUID, dispatch_created_at: datetime | None = None, **values: Any) -> None:
-    dispatch_created_at = dispatch_created_at or now()
+    dispatch_created_at = dispatch_created_at or _created_at(dispatch_id)
     row: dict[str, Any] = {
         "id": uuid7(), "created_at": dispatch_created_at + timedelta(milliseconds=1), "dispatch_id": dispatch_id,
         "dispatch_created_at": dispatch_created_at, "tenant_id": 1, "position": 1, "role": "primary", "model_id": 1,
@@ -88,6 +88,13 @@ def add_attempt(*, dispatch_id: UUID, dispatch_created_at: datetime | None = Non
         "state": "settled", "wire_status": 200, "cost_nanos": 1_000, "latency_ms": 1_000,
     }  # fmt: skip
     _insert("attempt", row | values)
+
+
+def _created_at(dispatch_id: UUID) -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT created_at FROM dispatch WHERE id = %s", [dispatch_id])
+        created_at: datetime = cursor.fetchone()[0]
+    return created_at
 
 
 def add_balance(*, budget_id: int, period_start: datetime, **values: Any) -> None:
