@@ -99,7 +99,10 @@ def lift_all() -> None:
 
 
 def run_cut(town: Town, *, streams: int, processes: int) -> list[float]:
-    """Long streams, and a hard switch on their model; seconds from the save's return to each stream's end."""
+    """Long streams, and a hard switch on their model; seconds from the save's return to each stream's end.
+
+    They have one model only: what went before may have left a breaker open, and another model answers at once.
+    """
     town.vendor.clear_faults()
     delay = Fault(kind=FaultKind.CONTENT, content="word " * 200, chunk_delay_ms=STREAM_CHUNK_MS)
     town.vendor.script(delay, model="sandbox-small")
@@ -110,7 +113,7 @@ def run_cut(town: Town, *, streams: int, processes: int) -> list[float]:
     async def all_of_them() -> float:
         async with session() as calls:
             bodies = (
-                chat("chaos-failover", f"cut/{number}", stream=True) | {"max_tokens": 400}
+                chat("chaos-single", f"cut/{number}", stream=True) | {"max_tokens": 400}
                 for number in range(streams)
             )
             running = asyncio.gather(*(crowd.call(calls, key, body) for body in bodies))

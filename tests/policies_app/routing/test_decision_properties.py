@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from policies_app.routing.choose import choose
-from policies_app.routing.codes import BudgetAction, HealthState, Tier
+from policies_app.routing.codes import BudgetAction, HealthState, RefusalCode, Tier
 from policies_app.routing.compilation import compile_policy, named_judges
 from policies_app.routing.document import (
     PolicyDocument,
@@ -263,7 +263,11 @@ def test_a_killed_rule_decides_like_a_rule_that_is_not_there(
     killed = decide(document, fleet, request, situation)
     removed = decide(replace(document, rules=without), fleet, request, situation)
 
-    assert (killed.plan, killed.refusal, killed.rule) == (removed.plan, removed.refusal, removed.rule)
+    assert (killed.plan, killed.rule) == (removed.plan, removed.rule)
+    if killed.refusal != removed.refusal:  # Where no other rule matches, it is the switch that is told.
+        assert killed.refusal is not None
+        assert killed.refusal.code is RefusalCode.KILLED
+        assert removed.rule is None
 
 
 @quickly
