@@ -36,7 +36,12 @@ def disassemble(reply: Reply) -> list[StreamPart]:
         for choice in reply.choices
         for step in (
             ChunkChoice(index=choice.index, delta=_numbered(choice.message), logprobs=choice.logprobs),
-            ChunkChoice(index=choice.index, delta={}, finish_reason=choice.finish_reason or "stop"),
+            ChunkChoice(
+                index=choice.index,
+                delta={},
+                finish_reason=choice.finish_reason or "stop",
+                matched_stop=choice.matched_stop,
+            ),
         )
     ]
     return [*parts, StreamPart(model=reply.model, choices=[], usage=reply.usage)]
@@ -47,6 +52,7 @@ def _extend(choice: Choice, step: ChunkChoice) -> None:
     choice.message.setdefault("content", None)
     _merge(choice.message, step.delta)
     choice.finish_reason = step.finish_reason or choice.finish_reason
+    choice.matched_stop = step.matched_stop or choice.matched_stop
     if step.logprobs:
         choice.logprobs = _merged(choice.logprobs, step.logprobs, "logprobs")
 

@@ -4,10 +4,12 @@ Wire formats of clients are turned into these, adapters turn these into the wire
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from policies_app.routing.types import Usage
 
@@ -16,18 +18,30 @@ _THINKING_FIELDS = frozenset(
 )
 
 
+class ClientFormat(StrEnum):
+    """What a caller speaks."""
+
+    OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    NATIVE = "native"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request. `fields` holds what a vendor may see, under OpenAI's names.
 
     What Signalbox decides itself is not among them: model, streaming, output limit. `limit_field` is the name that the
-    caller gave its output limit, None when it set none.
+    caller gave its output limit, None when it set none. `extras` holds what only the caller's own format, `origin`, has
+    words for: vendors that speak it are sent these, all others are not.
     """
 
     fields: Mapping[str, Any]
     stream: bool
     choices: int
     limit_field: str | None = None
+    origin: ClientFormat = ClientFormat.OPENAI_CHAT
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def may_think(self) -> bool:
@@ -36,21 +50,23 @@ class Request:
 
 
 class Choice(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One finished reply, in OpenAI's shape."""
+    """One finished reply, in OpenAI's shape. `matched_stop` is the stop sequence that ended it, where the vendor says."""
 
     index: int = msgspec.field(default_factory=int)
     message: dict[str, Any]
     logprobs: Any = None
     finish_reason: str | None
+    matched_stop: str | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct, kw_only=True):
-    """One step of one reply of a stream, in OpenAI's shape."""
+    """One step of one reply of a stream, in OpenAI's shape; `matched_stop` as in `Choice`."""
 
     index: int = 0
     delta: dict[str, Any] = {}
     logprobs: Any = None
     finish_reason: str | None = None
+    matched_stop: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,7 @@ def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs, *, draw: int) -> Fact
         output_tokens=prompt.output_tokens,
         choices=prompt.request.choices,
         needs=prompt.needs,
+        features=prompt.features,
         draw=draw,
     )
 

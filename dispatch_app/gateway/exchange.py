@@ -26,6 +26,7 @@ from dispatch_app.gateway.headers import (
     checked_task,
     cost_headers,
     decision_headers,
+    dropped_headers,
     id_headers,
     progress_headers,
     read_headers,
@@ -86,6 +87,7 @@ class Exchange:
             headers += decision_headers(self.admission.decision, self.admission.reason)
         if self.dispatch is not None:
             headers += progress_headers(self.dispatch.progress)
+            headers += dropped_headers(self.dispatch)
         return headers
 
     def final_headers(self) -> RawHeaders:

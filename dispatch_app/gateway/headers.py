@@ -7,8 +7,10 @@ from uuid import UUID
 
 from starlette.types import Scope
 
+from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.progress import Progress
 from dispatch_app.gateway.errors import RequestError
+from dispatch_app.providers.adapter import adapter_of
 from policies_app.routing.types import Decision
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -133,6 +135,15 @@ def cost_headers(progress: Progress, *, overhead_s: float) -> RawHeaders:
     if not progress.is_settled:
         headers.append((b"x-dispatch-settlement", b"pending"))
     return headers
+
+
+def dropped_headers(dispatch: Dispatch) -> RawHeaders:
+    """Names of what the caller asked for and the model that answers was not told, because its vendor's format has no words."""
+    candidate = dispatch.progress.candidate
+    if candidate is None:
+        return []
+    names = adapter_of(candidate.model.wire_format).dropped(dispatch.order.request)
+    return [(b"x-dispatch-dropped", header_value(", ".join(names)))] if names else []
 
 
 def id_headers(dispatch_id: UUID) -> RawHeaders:

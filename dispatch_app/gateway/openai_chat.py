@@ -11,7 +11,7 @@ from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.errors import RequestError, render_error
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.prompt import Prompt
-from policies_app.routing.codes import Capability
+from policies_app.routing.codes import Capability, WireFeature
 from policies_app.routing.types import Usage
 
 # What one message, and a request with tools or a schema, can add in tokens to the bytes that the caller sent.
@@ -180,6 +180,7 @@ def read_prompt(document: dict[str, Any], *, size: int) -> Prompt:
         images=images,
         output_tokens=None if limit_field is None else document[limit_field],
         needs=_needs(chat, images=images),
+        features=_features(chat),
         end_user=chat.user or "",
         metadata=chat.metadata or {},
         includes_usage=options is not None and bool(options.include_usage),
@@ -303,6 +304,33 @@ def _needs(chat: _ChatFields, *, images: int) -> frozenset[Capability]:
         Capability.LOGPROBS: bool(chat.logprobs),
     }
     return frozenset(capability for capability, is_wanted in wanted.items() if is_wanted)
+
+
+def _features(chat: _ChatFields) -> frozenset[WireFeature]:
+    wanted = {
+        WireFeature.MULTIPLE_CHOICES: chat.n is not None and chat.n > 1,
+        WireFeature.LOGPROBS: bool(chat.logprobs),
+        WireFeature.LOGIT_BIAS: bool(chat.logit_bias),
+        WireFeature.SEED: chat.seed is not None,
+        WireFeature.PENALTIES: bool(chat.presence_penalty or chat.frequency_penalty),
+        WireFeature.JSON_OBJECT: chat.response_format is not None
+        and chat.response_format.type == "json_object",
+        WireFeature.JSON_SCHEMA: chat.response_format is not None
+        and chat.response_format.type == "json_schema",
+        WireFeature.IMAGE_URLS: _has_image_urls(chat.messages),
+        WireFeature.SINGLE_TOOL_CALL: chat.parallel_tool_calls is False and bool(chat.tools),
+    }
+    return frozenset(feature for feature, is_wanted in wanted.items() if is_wanted)
+
+
+def _has_image_urls(messages: list[_Message]) -> bool:
+    """Whether an image is named by where it is, and not given as data."""
+    return any(
+        part.image_url is not None and part.image_url.url.lstrip()[:5].lower() != "data:"
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+    )
 
 
 def _usage_of(usage: Usage) -> _Usage:

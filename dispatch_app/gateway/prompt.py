@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dispatch_app.execution.canonical import Request
-from policies_app.routing.codes import Capability
+from policies_app.routing.codes import Capability, WireFeature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """`input_tokens` is an estimate, `input_tokens_bound` never too low; images are counted apart from both."""
+    """`input_tokens` is an estimate, `input_tokens_bound` never too low; images are counted apart from both.
+
+    `features` is what the request says that not every vendor's wire format can.
+    """
 
     model: str
     request: Request
@@ -21,3 +24,4 @@ class Prompt:
     end_user: str
     metadata: Mapping[str, str]
     includes_usage: bool
+    features: frozenset[WireFeature] = frozenset()

@@ -1,13 +1,16 @@
 """What every wire format of a vendor must offer, and where each is found."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
+from multidict import CIMultiDict
+
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from dispatch_app.execution.errors import UpstreamError
-from dispatch_app.providers.sse import Event
 from policies_app.routing.codes import WireFormat
 from policies_app.routing.types import Candidate
 
@@ -30,17 +33,31 @@ class Provider(Protocol):
     @property
     def idle_timeout_ms(self) -> int: ...
     @property
+    def region(self) -> str: ...
+    @property
+    def api_version(self) -> str: ...
+    @property
     def bills_server_errors(self) -> bool: ...
     @property
     def secret(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where the requests of one provider go, and the headers that they carry, built from zero."""
+class Prepared:
+    """What all requests to one provider have in common. Headers are built from zero, and shared by those that change none."""
+
+    provider: Provider
+    url: str
+    headers: CIMultiDict[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """One request, ready to send."""
 
     url: str
-    headers: tuple[tuple[str, str], ...]
+    headers: CIMultiDict[str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +65,36 @@ class StreamEnd:
     """The event with which a vendor says that a stream is complete."""
 
 
+class StreamDecoder(Protocol):
+    """Reads one stream. How its bytes are split makes no difference.
+
+    Both methods raise an `UpstreamError` if the stream says that the vendor failed, or is not what the wire format
+    promises; and `EventTooLongError`.
+    """
+
+    def feed(self, data: bytes) -> Iterator[StreamPart | StreamEnd]:
+        """Take the next bytes, and yield what they complete."""
+
+    def close(self) -> Iterator[StreamPart | StreamEnd]:
+        """Take the end of the bytes, and yield what it completes."""
+
+
 class Adapter(Protocol):
     """One wire format as pure functions: request to bytes, bytes to reply, events, usage and errors."""
 
-    def target(self, provider: Provider) -> Target:
-        """Where to send, with which headers."""
+    @property
+    def REPLY_MEDIA_TYPE(self) -> str: ...  # noqa: N802  # a constant of the module
+    @property
+    def STREAM_MEDIA_TYPE(self) -> str: ...  # noqa: N802
 
-    def build_body(self, *, request: Request, candidate: Candidate, target: Target) -> bytes:
-        """The request's body for one candidate."""
+    def prepare(self, provider: Provider) -> Prepared:
+        """What all requests to `provider` have in common."""
+
+    def build(self, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
+        """The request for one candidate; `now` is for those that are signed."""
+
+    def dropped(self, request: Request) -> tuple[str, ...]:
+        """Names of what the caller asked for and this format does not carry."""
 
     def parse_reply(self, body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
         """Read a whole reply.
@@ -63,11 +102,8 @@ class Adapter(Protocol):
         :raises UpstreamError: if it is not what the wire format promises.
         """
 
-    def parse_event(self, event: Event) -> StreamPart | StreamEnd:
-        """Read one event of a stream.
-
-        :raises UpstreamError: if it says that the vendor failed, or is not what the wire format promises.
-        """
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder for one streamed reply."""
 
     def read_error(
         self, body: bytes, *, wire_status: int, retry_after_s: int | None, bills_server_errors: bool
@@ -77,6 +113,7 @@ class Adapter(Protocol):
 
 ADAPTERS: dict[WireFormat, str] = {
     WireFormat.OPENAI_CHAT: "dispatch_app.providers.openai_chat",
+    WireFormat.AZURE_OPENAI: "dispatch_app.providers.azure_openai",
 }
 """Module of each wire format; its functions are the adapter. Imported on first use."""
 

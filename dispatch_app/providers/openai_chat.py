@@ -1,8 +1,11 @@
 """OpenAI's Chat Completions, as vendors and self-hosted servers speak it. Pure; performs no I/O."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import msgspec
+from multidict import CIMultiDict
 
 from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
@@ -17,8 +20,8 @@ from dispatch_app.execution.errors import (
     StreamFailedError,
     UpstreamError,
 )
-from dispatch_app.providers.adapter import Provider, StreamEnd, Target
-from dispatch_app.providers.sse import Event
+from dispatch_app.providers.adapter import Built, Prepared, Provider, StreamEnd
+from dispatch_app.providers.sse import Event, EventDecoder
 from policies_app.routing.types import Candidate, Usage
 
 # These hosts refuse `max_tokens` for their reasoning models; every other server knows it, and some know nothing else.
@@ -27,6 +30,10 @@ _RETRIABLE_CLIENT_ERRORS = frozenset({408, 425})
 _MOST_MODEL_NAME = 200
 _STREAM_OPTIONS = {"include_usage": True}
 _END = StreamEnd()
+_FOREIGN = frozenset({"thinking_blocks", "cache_control"})
+"""Fields of a message that are meant for other vendors, and that strict servers refuse."""
+REPLY_MEDIA_TYPE = "application/json"
+STREAM_MEDIA_TYPE = "text/event-stream"
 
 
 class _PromptDetails(msgspec.Struct):
@@ -75,28 +82,42 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
-def target(provider: Provider) -> Target:
-    """See `Adapter.target`."""
-    headers = [
-        ("content-type", "application/json"),
-        # A compressed reply could hide any size; none is asked for and none is accepted.
-        ("accept-encoding", "identity"),
-        ("user-agent", "signalbox"),
-    ]
+def prepare(provider: Provider) -> Prepared:
+    """See `Adapter.prepare`."""
+    headers = plain_headers()
     if provider.secret is not None:
-        headers.append(("authorization", f"Bearer {provider.secret}"))
-    return Target(url=f"{provider.base_url.rstrip('/')}/chat/completions", headers=tuple(headers))
+        headers["authorization"] = f"Bearer {provider.secret}"
+    url = f"{provider.base_url.rstrip('/')}/chat/completions"
+    return Prepared(provider=provider, url=url, headers=headers)
 
 
-def build_body(*, request: Request, candidate: Candidate, target: Target) -> bytes:
-    """See `Adapter.build_body`."""
+def plain_headers() -> CIMultiDict[str]:
+    """The headers that every vendor is sent."""
+    return CIMultiDict(
+        {
+            "content-type": "application/json",
+            # A compressed reply could hide any size; none is asked for and none is accepted.
+            "accept-encoding": "identity",
+            "user-agent": "signalbox",
+        }
+    )
+
+
+def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
+    """See `Adapter.build`."""
     fields: dict[str, Any] = {"model": candidate.model.wire_name, **request.fields}
-    fields[request.limit_field or _limit_field(target.url)] = candidate.output_tokens_limit
+    fields["messages"] = _messages(request)
+    fields[request.limit_field or _limit_field(prepared.url)] = candidate.output_tokens_limit
     if request.stream:
         fields["stream"] = True
         # Asked for always: money is settled by it. The client sees it only if it asked too.
         fields["stream_options"] = _STREAM_OPTIONS
-    return _encode(fields)
+    return Built(url=prepared.url, headers=prepared.headers, body=_encode(fields))
+
+
+def dropped(request: Request) -> tuple[str, ...]:
+    """See `Adapter.dropped`."""
+    return tuple(request.extras)
 
 
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
@@ -117,8 +138,27 @@ def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply
     )
 
 
-def parse_event(event: Event) -> StreamPart | StreamEnd:
-    """See `Adapter.parse_event`."""
+def stream_decoder() -> "_StreamDecoder":
+    """See `Adapter.stream_decoder`."""
+    return _StreamDecoder()
+
+
+class _StreamDecoder:
+    """Implements `StreamDecoder`. No event depends on those before it."""
+
+    def __init__(self) -> None:
+        self._events = EventDecoder()
+
+    def feed(self, data: bytes) -> Iterator[StreamPart | StreamEnd]:
+        """See `StreamDecoder.feed`."""
+        return map(_read_event, self._events.feed(data))
+
+    def close(self) -> Iterator[StreamPart | StreamEnd]:
+        """See `StreamDecoder.close`."""
+        return map(_read_event, self._events.close())
+
+
+def _read_event(event: Event) -> StreamPart | StreamEnd:
     if event.data == b"[DONE]":
         return _END
     try:
@@ -153,6 +193,16 @@ def _refusal_kind(wire_status: int) -> type[UpstreamError]:
     if wire_status >= 400:
         return RequestRejectedError
     return RedirectedError if wire_status >= 300 else InvalidReplyError
+
+
+def _messages(request: Request) -> list[Any]:
+    """The messages without what other vendors' wire formats left in them. Most hold nothing of that, and go as they came."""
+    messages: list[Any] = request.fields["messages"]
+    if any(not _FOREIGN.isdisjoint(message) for message in messages):
+        return [
+            {name: value for name, value in message.items() if name not in _FOREIGN} for message in messages
+        ]
+    return messages
 
 
 def _limit_field(url: str) -> str:

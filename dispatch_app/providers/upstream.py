@@ -8,7 +8,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
-from multidict import CIMultiDict
 
 from dispatch_app.execution.canonical import Reply, StreamPart
 from dispatch_app.execution.errors import (
@@ -21,8 +20,8 @@ from dispatch_app.execution.errors import (
     UpstreamError,
 )
 from dispatch_app.execution.ports import UpstreamCall
-from dispatch_app.providers.adapter import Adapter, Provider, StreamEnd, Target, adapter_of
-from dispatch_app.providers.sse import EventDecoder, EventTooLongError
+from dispatch_app.providers.adapter import Adapter, Prepared, Provider, StreamEnd, adapter_of
+from dispatch_app.providers.sse import EventTooLongError
 from dispatch_app.providers.transport import NETWORK_ERRORS, Outgoing, Transport, network_fault
 
 MOST_REPLY_BYTES = 32 * 1024 * 1024
@@ -37,8 +36,7 @@ class _Route:
 
     provider: Provider
     adapter: Adapter
-    target: Target
-    headers: CIMultiDict[str]
+    prepared: Prepared
     connect_timeout_s: float
     first_byte_s: float
     idle_s: float
@@ -67,7 +65,7 @@ class ProviderUpstream:
             self._response(route, call) as response,
         ):
             timer.reply_begins()
-            _check_media_type(response, "application/json")
+            _check_media_type(response, route.adapter.REPLY_MEDIA_TYPE)
             body = await _read(response, limit=MOST_REPLY_BYTES, timer=timer)
             return route.adapter.parse_reply(
                 body, wire_status=response.status_code, first_byte_at=timer.first_byte_at
@@ -82,15 +80,20 @@ class ProviderUpstream:
             self._response(route, call) as response,
         ):
             timer.reply_begins()
-            _check_media_type(response, "text/event-stream")
+            _check_media_type(response, route.adapter.STREAM_MEDIA_TYPE)
             yield _parts(response, adapter=route.adapter, timer=timer)
 
     @asynccontextmanager
     async def _response(self, route: _Route, call: UpstreamCall) -> AsyncIterator[httpx.Response]:
         """Send the request; hand over a reply of status 200 that is closed in the end, whatever happens."""
-        body = route.adapter.build_body(request=call.request, candidate=call.candidate, target=route.target)
+        built = route.adapter.build(
+            request=call.request, candidate=call.candidate, prepared=route.prepared, now=self._now()
+        )
         request = Outgoing(
-            url=route.target.url, headers=route.headers, body=body, connect_timeout_s=route.connect_timeout_s
+            url=built.url,
+            headers=built.headers,
+            body=built.body,
+            connect_timeout_s=route.connect_timeout_s,
         )
         wire_status = None
         try:
@@ -170,14 +173,13 @@ class _Timer:
 
 def _make_ready(provider: Provider) -> _Route:
     adapter = adapter_of(provider.wire_format)
-    target = adapter.target(provider)
-    if not target.url.startswith("https://") and not provider.allow_private_network:
+    prepared = adapter.prepare(provider)
+    if not prepared.url.startswith("https://") and not provider.allow_private_network:
         raise UnreachableError
     return _Route(
         provider=provider,
         adapter=adapter,
-        target=target,
-        headers=CIMultiDict(target.headers),
+        prepared=prepared,
         connect_timeout_s=provider.connect_timeout_ms / 1000,
         first_byte_s=provider.first_byte_timeout_ms / 1000,
         idle_s=provider.idle_timeout_ms / 1000,
@@ -228,20 +230,18 @@ async def _parts(response: httpx.Response, *, adapter: Adapter, timer: _Timer) -
 
     :raises UpstreamError: if the stream ends before that, or holds what it must not.
     """
-    decoder = EventDecoder()
+    decoder = adapter.stream_decoder()
     try:
         async for chunk in response.stream:  # type: ignore[union-attr] # the transport's streams are asynchronous
             timer.pause()
-            for event in decoder.feed(chunk):
-                part = adapter.parse_event(event)
+            for part in decoder.feed(chunk):
                 if isinstance(part, StreamEnd):
                     await _linger(response)
                     return
                 yield part
             timer.extend()
-        for event in decoder.close():
-            if isinstance(adapter.parse_event(event), StreamEnd):
-                return
+        if any(isinstance(part, StreamEnd) for part in decoder.close()):
+            return
     except EventTooLongError as error:
         raise InvalidReplyError(wire_status=200) from error
     raise TruncatedError(wire_status=200)

@@ -303,6 +303,7 @@ def _providers() -> Iterator[ServedProvider]:
             idle_timeout_ms=row.idle_timeout_ms,
             bills_server_errors=row.bills_server_errors,
             region=row.region,
+            api_version=row.api_version,
             credential="" if credential is None else _name_with_secret(credential),
             secret=None if credential is None else _secret(credential),
         )

@@ -116,6 +116,7 @@ class ServedProvider:
     idle_timeout_ms: int
     bills_server_errors: bool
     region: str
+    api_version: str
     credential: str
     secret: str | None = field(repr=False)
 

@@ -89,7 +89,20 @@ class ProviderAdmin(Stoppable, NeverDeleted, AuditedAdmin):
     inlines = (CredentialInline,)
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     fieldsets = (
-        (None, {"fields": ("name", "wire_format", "base_url", "region", "allow_private_network", "enabled")}),
+        (
+            None,
+            {
+                "fields": (
+                    "name",
+                    "wire_format",
+                    "base_url",
+                    "api_version",
+                    "region",
+                    "allow_private_network",
+                    "enabled",
+                )
+            },
+        ),
         (
             "Timeouts and billing",
             {

@@ -24,6 +24,7 @@ class ProviderSerializer(StrictModelSerializer):
             "name",
             "wire_format",
             "base_url",
+            "api_version",
             "region",
             "allow_private_network",
             "enabled",

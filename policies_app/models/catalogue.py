@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import MinValueValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -27,6 +27,12 @@ class Provider(models.Model):
     base_url = models.URLField(
         max_length=500,
         help_text="Up to and including the version, e.g. https://api.openai.com/v1. No key, query or user in it.",
+    )
+    api_version = models.CharField(
+        max_length=32,
+        blank=True,
+        validators=[RegexValidator(r"^[A-Za-z0-9.-]*$", "Letters, digits, dots and hyphens only.")],
+        help_text="For formats that have one: Azure's api-version, Anthropic's anthropic-version.",
     )
     region = models.SlugField(
         max_length=64,

@@ -108,6 +108,24 @@ class WireFormat(StrEnum):
     """Which protocol a provider speaks; one adapter each."""
 
     OPENAI_CHAT = "openai_chat"
+    AZURE_OPENAI = "azure_openai"
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    GEMINI = "gemini"
+    BEDROCK_CONVERSE = "bedrock_converse"
+
+
+class WireFeature(StrEnum):
+    """What a request may say that some wire formats have no words for, whichever model is behind them."""
+
+    MULTIPLE_CHOICES = "multiple_choices"
+    LOGPROBS = "logprobs"
+    LOGIT_BIAS = "logit_bias"
+    SEED = "seed"
+    PENALTIES = "penalties"
+    JSON_OBJECT = "json_object"
+    JSON_SCHEMA = "json_schema"
+    IMAGE_URLS = "image_urls"
+    SINGLE_TOOL_CALL = "single_tool_call"
 
 
 class DropReason(StrEnum):

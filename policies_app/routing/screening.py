@@ -18,6 +18,7 @@ from policies_app.routing.types import (
     Situation,
     TargetHealth,
 )
+from policies_app.routing.wire_formats import INEXPRESSIBLE
 
 _EJECTED = frozenset({HealthState.OPEN, HealthState.COOLING})
 
@@ -195,6 +196,12 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
     if not needs <= model.capabilities:
         lacking = ", ".join(sorted(needs - model.capabilities))
         return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
+    if unsaid := facts.features & INEXPRESSIBLE[model.wire_format]:
+        return DroppedCandidate(
+            model=model.name,
+            reason=DropReason.LACKS_CAPABILITY,
+            detail=f"{', '.join(sorted(unsaid))} in {model.wire_format}",
+        )
     if facts.input_tokens + _asked_output_tokens(facts) > model.context_window_tokens:
         return DroppedCandidate(
             model=model.name, reason=DropReason.CONTEXT_TOO_SMALL, detail=_context_in_words(model, facts)

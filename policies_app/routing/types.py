@@ -19,6 +19,7 @@ from policies_app.routing.codes import (
     Strategy,
     Tier,
     WhenNonePasses,
+    WireFeature,
     WireFormat,
 )
 from policies_app.routing.validators import JudgeReference, Validator
@@ -148,7 +149,7 @@ class Facts:
 
     `input_tokens` is an estimate for conditions; `input_tokens_bound` and `images` bound the money from above.
     `output_tokens` is the caller's own limit, None when it set none; `choices` is how many replies it asked for.
-    `draw` is what chance gave this request: shares that stick to nobody go by it.
+    `features` is what it says that not every wire format can. `draw` is what chance gave this request: shares that stick to nobody go by it.
     """
 
     tenant: str
@@ -162,6 +163,7 @@ class Facts:
     output_tokens: int | None
     choices: int
     needs: frozenset[Capability]
+    features: frozenset[WireFeature] = frozenset()
     draw: int = 0
 
 

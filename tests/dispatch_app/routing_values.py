@@ -25,6 +25,8 @@ class ProviderRow:
     idle_timeout_ms: int = 2_000
     bills_server_errors: bool = False
     secret: str | None = "vendor-secret"
+    region: str = ""
+    api_version: str = ""
 
 
 def make_facts(*, input_tokens: int = 100, output_tokens: int | None = 50, choices: int = 1) -> Facts:

@@ -355,6 +355,7 @@ def _provider(number: int) -> ServedProvider:
         first_byte_timeout_ms=2_000,
         idle_timeout_ms=1_000,
         bills_server_errors=False,
+        api_version="",
         region="",
         credential="",
         secret=None,

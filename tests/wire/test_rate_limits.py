@@ -55,10 +55,11 @@ def until(holds: Callable[[], bool]) -> None:
 def in_flight(
     pool: ThreadPoolExecutor, vendor: SandboxServer, gateway: RunningGateway, shop: Shop, **fields: Any
 ) -> "Future[httpx.Response]":
-    """A request that the vendor takes its time for, once it has been admitted."""
+    """A request that the vendor takes its time for, once the vendor has it."""
     vendor.script(Fault(delay_ms=1_500))
+    billed = len(vendor.ledger.entries)
     running = pool.submit(post, gateway, shop, **fields)
-    until(lambda: bool(attempt_rows()))
+    until(lambda: len(vendor.ledger.entries) > billed)
     vendor.clear_faults()
     return running
 

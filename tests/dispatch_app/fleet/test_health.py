@@ -20,6 +20,7 @@ PROVIDER = ServedProvider(
     first_byte_timeout_ms=1,
     idle_timeout_ms=1,
     bills_server_errors=False,
+    api_version="",
     region="eu-west",
     credential="main 1234",
     secret=None,

@@ -8,7 +8,7 @@ from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.openai_chat import parse_chat
 from dispatch_app.gateway.prompt import Prompt
-from policies_app.routing.codes import Capability
+from policies_app.routing.codes import Capability, WireFeature
 from sandbox.chat import parse_chat as parse_at_vendor
 
 USER = {"role": "user", "content": "Hello"}
@@ -18,6 +18,8 @@ TOOL = {
 }
 PIXEL = base64.b64encode(bytes(3_000)).decode()
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+
+LINKED_PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
 
 
 def parse(**fields: Any) -> Prompt:
@@ -171,6 +173,34 @@ def test_a_refusal_does_not_repeat_what_the_caller_sent() -> None:
 )
 def test_needs_follow_from_the_form_of_a_request(fields: dict[str, Any], needs: set[Capability]) -> None:
     assert parse(**fields).needs == needs
+
+
+@pytest.mark.parametrize(
+    ("fields", "features"),
+    [
+        ({"n": 1, "logit_bias": {}, "presence_penalty": 0, "parallel_tool_calls": False}, set()),
+        ({"n": 2}, {WireFeature.MULTIPLE_CHOICES}),
+        ({"logprobs": True}, {WireFeature.LOGPROBS}),
+        ({"logit_bias": {"50256": -100}}, {WireFeature.LOGIT_BIAS}),
+        ({"seed": 0}, {WireFeature.SEED}),
+        ({"frequency_penalty": 0.5}, {WireFeature.PENALTIES}),
+        ({"response_format": {"type": "json_object"}}, {WireFeature.JSON_OBJECT}),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "s"}}},
+            {WireFeature.JSON_SCHEMA},
+        ),
+        ({"tools": [TOOL], "parallel_tool_calls": False}, {WireFeature.SINGLE_TOOL_CALL}),
+        ({"messages": [{"role": "user", "content": [PICTURE]}]}, set()),
+        (
+            {"messages": [{"role": "user", "content": [LINKED_PICTURE]}]},
+            {WireFeature.IMAGE_URLS},
+        ),
+    ],
+)
+def test_what_not_every_vendor_has_words_for_is_told_to_routing(
+    fields: dict[str, Any], features: set[WireFeature]
+) -> None:
+    assert parse(**fields).features == features
 
 
 @pytest.mark.parametrize(

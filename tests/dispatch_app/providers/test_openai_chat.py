@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,14 +16,14 @@ from dispatch_app.execution.errors import (
     StreamFailedError,
     UpstreamError,
 )
-from dispatch_app.providers import openai_chat
-from dispatch_app.providers.adapter import StreamEnd, Target
-from dispatch_app.providers.sse import Event
+from dispatch_app.providers import azure_openai, openai_chat
+from dispatch_app.providers.adapter import Prepared, StreamEnd
 from policies_app.routing.types import Usage
 from tests.dispatch_app.routing_values import ProviderRow, make_candidate
 
 MESSAGES = [{"role": "user", "content": "Grüß Gott 🌍"}]
-TARGET = openai_chat.target(ProviderRow())
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+PREPARED = openai_chat.prepare(ProviderRow())
 
 
 def build(
@@ -30,13 +31,13 @@ def build(
     fields: dict[str, Any] | None = None,
     stream: bool = False,
     limit_field: str | None = None,
-    target: Target = TARGET,
+    prepared: Prepared = PREPARED,
 ) -> dict[str, Any]:
     request = Request(
         fields={"messages": MESSAGES} | (fields or {}), stream=stream, choices=1, limit_field=limit_field
     )
-    body = openai_chat.build_body(request=request, candidate=make_candidate(), target=target)
-    decoded: dict[str, Any] = json.loads(body)
+    built = openai_chat.build(request=request, candidate=make_candidate(), prepared=prepared, now=NOW)
+    decoded: dict[str, Any] = json.loads(built.body)
     return decoded
 
 
@@ -44,8 +45,15 @@ def parse(body: object) -> Any:
     return openai_chat.parse_reply(json.dumps(body).encode(), wire_status=200, first_byte_at=1.0)
 
 
-def event(data: object, *, name: bytes = b"") -> Event:
-    return Event(name=name, data=data if isinstance(data, bytes) else json.dumps(data).encode())
+def event(data: object, *, name: bytes = b"") -> bytes:
+    told = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return (b"event: " + name + b"\n" if name else b"") + b"data: " + told + b"\n\n"
+
+
+def read(stream: bytes) -> Any:
+    """The one part that the bytes hold."""
+    (part,) = openai_chat.stream_decoder().feed(stream)
+    return part
 
 
 def test_the_vendor_is_asked_for_its_own_model_within_the_limit() -> None:
@@ -69,20 +77,53 @@ def test_the_limit_keeps_the_name_that_the_caller_gave_it() -> None:
 
 @pytest.mark.parametrize("host", ["api.openai.com", "eu.api.openai.com", "example.openai.azure.com"])
 def test_hosts_that_refuse_the_old_name_of_the_limit_get_the_new_one(host: str) -> None:
-    body = build(target=openai_chat.target(ProviderRow(base_url=f"https://{host}/v1")))
+    body = build(prepared=openai_chat.prepare(ProviderRow(base_url=f"https://{host}/v1")))
 
     assert body["max_completion_tokens"] == 50
     assert "max_tokens" not in body
 
 
 def test_headers_are_built_from_nothing_but_the_providers_row() -> None:
-    assert dict(TARGET.headers) == {
+    assert dict(PREPARED.headers) == {
         "authorization": "Bearer vendor-secret",
         "content-type": "application/json",
         "accept-encoding": "identity",
         "user-agent": "signalbox",
     }
-    assert "authorization" not in dict(openai_chat.target(ProviderRow(secret=None)).headers)
+    assert "authorization" not in openai_chat.prepare(ProviderRow(secret=None)).headers
+
+
+def test_what_other_vendors_left_in_a_message_is_not_sent() -> None:
+    answered = {"role": "assistant", "content": "Hi", "thinking_blocks": [{"type": "thinking"}]}
+
+    sent = build(fields={"messages": [*MESSAGES, answered]})["messages"]
+
+    assert sent == [*MESSAGES, {"role": "assistant", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("version", "url"),
+    [
+        (
+            "2024-10-21",
+            "https://example.openai.azure.com/openai/deployments/sandbox-small/chat/completions?api-version=2024-10-21",
+        ),
+        ("", "https://example.openai.azure.com/openai/chat/completions"),
+    ],
+)
+def test_azure_has_the_deployment_in_the_address_and_the_key_in_its_own_header(
+    version: str, url: str
+) -> None:
+    """Shape: learn.microsoft.com, Azure OpenAI in Foundry Models REST API reference, "Chat completions - Create"."""
+    provider = ProviderRow(base_url="https://example.openai.azure.com/openai", api_version=version)
+    request = Request(fields={"messages": MESSAGES}, stream=False, choices=1)
+    built = azure_openai.build(
+        request=request, candidate=make_candidate(), prepared=azure_openai.prepare(provider), now=NOW
+    )
+
+    assert built.url == url
+    assert built.headers["api-key"] == "vendor-secret"
+    assert "authorization" not in built.headers
 
 
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
@@ -160,14 +201,14 @@ def test_a_body_that_is_no_completion_is_an_invalid_reply(body: bytes) -> None:
 
 def test_an_event_is_a_part_of_the_stream() -> None:
     delta = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}
-    part = openai_chat.parse_event(event({"model": "gpt", "choices": [delta], "usage": None}))
+    part = read(event({"model": "gpt", "choices": [delta], "usage": None}))
 
     assert not isinstance(part, StreamEnd)
     assert (part.model, part.choices[0].delta, part.usage) == ("gpt", {"content": "Hi"}, None)
 
 
 def test_the_end_mark_ends_the_stream() -> None:
-    assert isinstance(openai_chat.parse_event(event(b"[DONE]")), StreamEnd)
+    assert isinstance(read(event(b"[DONE]")), StreamEnd)
 
 
 @pytest.mark.parametrize(
@@ -181,9 +222,9 @@ def test_the_end_mark_ends_the_stream() -> None:
         (event({"choices": 5}), InvalidReplyError),
     ],
 )
-def test_an_event_that_tells_of_trouble_is_an_error(told: Event, raised: type[UpstreamError]) -> None:
+def test_an_event_that_tells_of_trouble_is_an_error(told: bytes, raised: type[UpstreamError]) -> None:
     with pytest.raises(raised):
-        openai_chat.parse_event(told)
+        read(told)
 
 
 @pytest.mark.parametrize(

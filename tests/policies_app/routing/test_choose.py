@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from policies_app.routing.choose import choose
-from policies_app.routing.codes import BudgetAction, Capability, DropReason, RefusalCode, Strategy, Tier
+from policies_app.routing.codes import (
+    BudgetAction,
+    Capability,
+    DropReason,
+    RefusalCode,
+    Strategy,
+    Tier,
+    WireFeature,
+    WireFormat,
+)
 from policies_app.routing.compilation import compile_policy, direct_policy
 from policies_app.routing.conditions import InputTokensBetween, TaskIs, TenantIs
 from policies_app.routing.document import PolicyDocument, StepDocument
@@ -197,6 +206,13 @@ def test_a_model_named_twice_is_planned_once_with_its_first_step() -> None:
             CALM,
             DropReason.LACKS_CAPABILITY,
             "vision",
+        ),
+        (
+            replace(SMALL, wire_format=WireFormat.ANTHROPIC_MESSAGES),
+            {"features": frozenset({WireFeature.SEED, WireFeature.IMAGE_URLS})},
+            CALM,
+            DropReason.LACKS_CAPABILITY,
+            "seed in anthropic_messages",
         ),
         (
             replace(SMALL, context_window_tokens=100),

@@ -1,0 +1,48 @@
+"""Azure's shape of OpenAI's Chat Completions: the deployment stands in the address, and the key in a header of its own."""
+
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import quote
+
+from dispatch_app.execution.canonical import Request
+from dispatch_app.providers import openai_chat
+from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.openai_chat import (
+    REPLY_MEDIA_TYPE,
+    STREAM_MEDIA_TYPE,
+    dropped,
+    parse_reply,
+    read_error,
+    stream_decoder,
+)
+from policies_app.routing.types import Candidate
+
+__all__ = [
+    "REPLY_MEDIA_TYPE",
+    "STREAM_MEDIA_TYPE",
+    "build",
+    "dropped",
+    "parse_reply",
+    "prepare",
+    "read_error",
+    "stream_decoder",
+]
+
+
+def prepare(provider: Provider) -> Prepared:
+    """See `Adapter.prepare`."""
+    headers = openai_chat.plain_headers()
+    if provider.secret is not None:
+        headers["api-key"] = provider.secret
+    return Prepared(provider=provider, url=provider.base_url.rstrip("/"), headers=headers)
+
+
+def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
+    """See `Adapter.build`. Without an API version the address is that of Azure's newer API, which has no deployments."""
+    built = openai_chat.build(request=request, candidate=candidate, prepared=prepared, now=now)
+    version = prepared.provider.api_version
+    if not version:
+        return replace(built, url=f"{prepared.url}/chat/completions")
+    deployment = quote(candidate.model.wire_name, safe="")
+    path = f"deployments/{deployment}/chat/completions?api-version={quote(version, safe='')}"
+    return replace(built, url=f"{prepared.url}/{path}")

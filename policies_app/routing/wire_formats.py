@@ -1,0 +1,34 @@
+"""What each wire format has no words for. A target that speaks it cannot take a request that says such a thing."""
+
+from collections.abc import Mapping
+
+from policies_app.routing.codes import WireFeature, WireFormat
+
+INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
+    WireFormat.OPENAI_CHAT: frozenset(),
+    WireFormat.AZURE_OPENAI: frozenset(),
+    WireFormat.ANTHROPIC_MESSAGES: frozenset(
+        {
+            WireFeature.MULTIPLE_CHOICES,
+            WireFeature.LOGPROBS,
+            WireFeature.LOGIT_BIAS,
+            WireFeature.SEED,
+            WireFeature.PENALTIES,
+            WireFeature.JSON_OBJECT,
+        }
+    ),
+    WireFormat.GEMINI: frozenset({WireFeature.LOGIT_BIAS, WireFeature.SINGLE_TOOL_CALL}),
+    WireFormat.BEDROCK_CONVERSE: frozenset(
+        {
+            WireFeature.MULTIPLE_CHOICES,
+            WireFeature.LOGPROBS,
+            WireFeature.LOGIT_BIAS,
+            WireFeature.SEED,
+            WireFeature.PENALTIES,
+            WireFeature.JSON_OBJECT,
+            WireFeature.JSON_SCHEMA,
+            WireFeature.IMAGE_URLS,
+            WireFeature.SINGLE_TOOL_CALL,
+        }
+    ),
+}
