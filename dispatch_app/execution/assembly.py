@@ -7,6 +7,7 @@ from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, StreamP
 
 _REPLACED = frozenset({"role", "type", "id", "index"})
 """Fields that parts repeat; texts under any other name continue."""
+_NUMBERED = ("tool_calls", "thinking_blocks")
 
 
 def assemble(parts: Iterable[StreamPart], *, wire_status: int, first_byte_at: float) -> Reply:
@@ -96,15 +97,18 @@ def _merged_items(known: list[Any], items: list[Any]) -> list[Any]:
 
 
 def _drop_numbers(message: dict[str, Any]) -> None:
-    """Outside of streams, the place of a tool call is its place in the list."""
-    for call in message.get("tool_calls") or ():
-        if isinstance(call, dict):
-            call.pop("index", None)
+    """Outside of streams, the place of a tool call, or of a thought, is its place in the list."""
+    for name in _NUMBERED:
+        for item in message.get(name) or ():
+            if isinstance(item, dict):
+                item.pop("index", None)
 
 
 def _numbered(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as a delta: in streams, tool calls are told apart by `index`."""
-    calls = message.get("tool_calls")
-    if not isinstance(calls, list):
-        return message
-    return message | {"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]}
+    """A message as a delta: in streams, tool calls and thoughts are told apart by `index`."""
+    numbered = {
+        name: [{"index": index, **item} for index, item in enumerate(items)]
+        for name in _NUMBERED
+        if isinstance(items := message.get(name), list)
+    }
+    return message | numbered if numbered else message

@@ -319,6 +319,9 @@ def _features(chat: _ChatFields) -> frozenset[WireFeature]:
         and chat.response_format.type == "json_schema",
         WireFeature.IMAGE_URLS: _has_image_urls(chat.messages),
         WireFeature.SINGLE_TOOL_CALL: chat.parallel_tool_calls is False and bool(chat.tools),
+        WireFeature.LEGACY_FUNCTIONS: bool(chat.functions)
+        or any(message.role == "function" for message in chat.messages),
+        WireFeature.TEMPERATURE_ABOVE_ONE: chat.temperature is not None and chat.temperature > 1,
     }
     return frozenset(feature for feature, is_wanted in wanted.items() if is_wanted)
 

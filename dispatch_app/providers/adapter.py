@@ -114,6 +114,7 @@ class Adapter(Protocol):
 ADAPTERS: dict[WireFormat, str] = {
     WireFormat.OPENAI_CHAT: "dispatch_app.providers.openai_chat",
     WireFormat.AZURE_OPENAI: "dispatch_app.providers.azure_openai",
+    WireFormat.ANTHROPIC_MESSAGES: "dispatch_app.providers.anthropic_messages",
 }
 """Module of each wire format; its functions are the adapter. Imported on first use."""
 

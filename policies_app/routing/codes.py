@@ -126,6 +126,8 @@ class WireFeature(StrEnum):
     JSON_SCHEMA = "json_schema"
     IMAGE_URLS = "image_urls"
     SINGLE_TOOL_CALL = "single_tool_call"
+    LEGACY_FUNCTIONS = "legacy_functions"
+    TEMPERATURE_ABOVE_ONE = "temperature_above_one"
 
 
 class DropReason(StrEnum):

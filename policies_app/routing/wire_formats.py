@@ -15,9 +15,13 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
             WireFeature.SEED,
             WireFeature.PENALTIES,
             WireFeature.JSON_OBJECT,
+            WireFeature.LEGACY_FUNCTIONS,
+            WireFeature.TEMPERATURE_ABOVE_ONE,
         }
     ),
-    WireFormat.GEMINI: frozenset({WireFeature.LOGIT_BIAS, WireFeature.SINGLE_TOOL_CALL}),
+    WireFormat.GEMINI: frozenset(
+        {WireFeature.LOGIT_BIAS, WireFeature.SINGLE_TOOL_CALL, WireFeature.LEGACY_FUNCTIONS}
+    ),
     WireFormat.BEDROCK_CONVERSE: frozenset(
         {
             WireFeature.MULTIPLE_CHOICES,
@@ -29,6 +33,8 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
             WireFeature.JSON_SCHEMA,
             WireFeature.IMAGE_URLS,
             WireFeature.SINGLE_TOOL_CALL,
+            WireFeature.LEGACY_FUNCTIONS,
+            WireFeature.TEMPERATURE_ABOVE_ONE,
         }
     ),
 }

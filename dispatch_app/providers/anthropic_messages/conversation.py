@@ -1,0 +1,105 @@
+"""A canonical conversation as Anthropic has it: the system's words apart, blocks for everything, turns that take turns."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from dispatch_app.execution.errors import RequestRejectedError
+
+Block = dict[str, Any]
+
+_DATA_URL = re.compile(r"\s*data:(?P<type>image/[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
+_FOREIGN_ORIGIN = re.compile(r"(gemini|bedrock):")
+_SYSTEM = frozenset({"system", "developer"})
+
+
+def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block], list[Block]]:
+    """The system's blocks, and the turns. What one side says in several messages is one turn.
+
+    :raises RequestRejectedError: if a message holds what cannot be said here.
+    """
+    system: list[Block] = []
+    turns: list[Block] = []
+    for message in messages:
+        if message["role"] in _SYSTEM:
+            system += _content(message)
+            continue
+        side = "assistant" if message["role"] == "assistant" else "user"
+        blocks = list(_blocks(message))
+        if turns and turns[-1]["role"] == side:
+            turns[-1]["content"] += blocks
+        elif blocks:
+            turns.append({"role": side, "content": blocks})
+    return system, turns
+
+
+def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
+    match message["role"]:
+        case "tool":
+            result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id")}
+            yield result | {"content": _content(message)} | _cache_control(message)
+        case "assistant":
+            yield from _thoughts(message)
+            yield from _content(message)
+            yield from (_tool_use(call) for call in message.get("tool_calls") or ())
+        case _:
+            yield from _content(message)
+
+
+def _thoughts(message: Mapping[str, Any]) -> Iterator[Block]:
+    """What the model thought, if it was one of Anthropic's: the signatures of others mean nothing here."""
+    for block in message.get("thinking_blocks") or ():
+        seal = block.get("signature") or block.get("data")
+        if seal and not _FOREIGN_ORIGIN.match(seal):
+            yield {name: value for name, value in block.items() if name != "index"}
+
+
+def _content(message: Mapping[str, Any]) -> list[Block]:
+    """The blocks of a message's content. Empty texts are refused there, and say nothing."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [_text(content, message)] if content else []
+    return [block for part in content or () if (block := _part(part)) is not None]
+
+
+def _part(part: Mapping[str, Any]) -> Block | None:
+    if part["type"] == "image_url":
+        return {"type": "image", "source": _image_source(part["image_url"]["url"])} | _cache_control(part)
+    text = part.get("text") or part.get("refusal")
+    return _text(text, part) if text else None
+
+
+def _text(text: str, carrier: Mapping[str, Any]) -> Block:
+    return {"type": "text", "text": text} | _cache_control(carrier)
+
+
+def _image_source(url: str) -> Block:
+    data = _DATA_URL.match(url)
+    if data is not None:
+        return {"type": "base64", "media_type": data["type"].lower(), "data": data["data"]}
+    if url.lstrip()[:5].lower() == "data:":
+        raise RequestRejectedError(wire_status=400)
+    return {"type": "url", "url": url}
+
+
+def _tool_use(call: Mapping[str, Any]) -> Block:
+    function = call.get("function") or {}
+    told = {"type": "tool_use", "id": call.get("id"), "name": function.get("name")}
+    return told | {"input": _arguments(function.get("arguments"))} | _cache_control(call)
+
+
+def _arguments(text: Any) -> Any:
+    """The arguments of a call as an object. Models now and then write what is none: that is kept under a name."""
+    try:
+        found = msgspec.json.decode(text or "{}")
+    except (msgspec.DecodeError, TypeError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"arguments": text}
+
+
+def _cache_control(carrier: Mapping[str, Any]) -> Block:
+    """Where a cached prefix ends. It always lasts the vendor's usual time: longer ones have a price of their own."""
+    mark = carrier.get("cache_control")
+    return {"cache_control": {"type": "ephemeral"}} if mark else {}
