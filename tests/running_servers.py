@@ -268,6 +268,14 @@ def _is_ready(running: RunningGateway) -> bool:
     return False
 
 
+def until(holds: Callable[[], bool], *, patience_s: float = 20.0) -> None:
+    """Wait until something holds.
+
+    :raises TimeoutError: if it does not come about.
+    """
+    _wait_for(holds, patience_s=patience_s, what="what was waited for")
+
+
 def _wait_for(holds: Callable[[], bool], *, patience_s: float, what: str) -> None:
     give_up_at = time.monotonic() + patience_s
     while not holds():

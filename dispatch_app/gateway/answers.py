@@ -3,7 +3,7 @@
 from starlette.types import Send
 
 from dispatch_app.execution.errors import DispatchError
-from dispatch_app.gateway.errors import error_headers, render_error
+from dispatch_app.gateway.errors import error_headers
 from dispatch_app.gateway.headers import RawHeaders
 
 _JSON = (b"content-type", b"application/json")
@@ -21,19 +21,14 @@ async def send_json(send: Send, body: bytes, *, headers: RawHeaders, status: int
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: DispatchError, *, headers: RawHeaders) -> None:
-    """Send an error in OpenAI's format."""
-    await send_json(send, render_error(error), headers=headers + error_headers(error), status=error.status)
+async def send_error(send: Send, error: DispatchError, *, body: bytes, headers: RawHeaders) -> None:
+    """Send an error, as `body` tells it in the caller's format."""
+    await send_json(send, body, headers=headers + error_headers(error), status=error.status)
 
 
 async def start_events(send: Send, *, headers: RawHeaders) -> None:
     """Begin a stream of events."""
     await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM + headers})
-
-
-async def send_comment(send: Send) -> None:
-    """Show that the connection is alive while there is nothing to say yet. Clients pass over it."""
-    await send_event(send, b": still at it\n\n")
 
 
 async def send_event(send: Send, event: bytes) -> None:

@@ -9,13 +9,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.answers import send_error
+from dispatch_app.gateway.anthropic_messages import ANTHROPIC_MESSAGES
 from dispatch_app.gateway.body import ClientHungUpError
-from dispatch_app.gateway.chat import chat_completions
+from dispatch_app.gateway.chat import chat
+from dispatch_app.gateway.client_half import ClientHalf
+from dispatch_app.gateway.counting import count_tokens
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.exchange import Exchange
 from dispatch_app.gateway.health import healthz, readyz
 from dispatch_app.gateway.models import list_models, retrieve_model
 from dispatch_app.gateway.native import dispatch, explain
+from dispatch_app.gateway.openai_chat import OPENAI_CHAT
 from dispatch_app.gateway.services import Services
 from dispatch_app.gateway.stopping import ending_in_time
 
@@ -48,7 +52,9 @@ class Gateway:
 
     def _routes(self) -> list[BaseRoute]:
         answers: list[tuple[str, str, Answer]] = [
-            ("POST", "/v1/chat/completions", chat_completions),
+            ("POST", "/v1/chat/completions", chat),
+            ("POST", "/v1/messages", chat),
+            ("POST", "/v1/messages/count_tokens", count_tokens),
             ("POST", "/v1/dispatch", dispatch),
             ("POST", "/v1/explain", explain),
             ("GET", "/v1/models", list_models),
@@ -83,17 +89,18 @@ class Gateway:
         """Answer one request; whatever is raised becomes an error in the caller's format."""
         if self._services is None:
             raise RuntimeError("The server did not start the lifespan.")
-        exchange = Exchange.begin(self._services, scope, receive, send)
+        half = _half_of(scope["path"])
+        exchange = Exchange.begin(self._services, scope, receive, send, half=half)
         try:
             await answer(exchange)
         except ClientHungUpError:
             return
         except DispatchError as error:
-            await send_error(send, error, headers=exchange.final_headers())
+            await _tell(exchange, error)
         except Exception:
             logger.exception("Unable to answer request %s.", exchange.id)
             failure = DispatchError(status=500, code=ErrorCode.INTERNAL_ERROR)
-            await send_error(send, failure, headers=exchange.final_headers())
+            await _tell(exchange, failure)
         finally:
             exchange.close()
 
@@ -119,3 +126,14 @@ async def _not_found(_exchange: Exchange) -> None:
 
 async def _wrong_method(_exchange: Exchange) -> None:
     raise RequestError(status=405, code=ErrorCode.METHOD_NOT_ALLOWED)
+
+
+def _half_of(path: str) -> ClientHalf:
+    """Which format the callers of an address speak."""
+    return ANTHROPIC_MESSAGES if path.startswith("/v1/messages") else OPENAI_CHAT
+
+
+async def _tell(exchange: Exchange, error: DispatchError) -> None:
+    await send_error(
+        exchange.send, error, body=exchange.render_error(error), headers=exchange.final_headers()
+    )

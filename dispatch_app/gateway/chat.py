@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: OpenAI's Chat Completions, plain and streamed."""
+"""`POST /v1/chat/completions` and its like: a conversation's next turn, plain and streamed, in the caller's own format."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,9 @@ from dispatch_app.execution.assembly import assemble
 from dispatch_app.execution.canonical import Reply, StreamPart
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.errors import DispatchError, ErrorCode
-from dispatch_app.gateway.answers import end_events, send_comment, send_event, send_json, start_events
+from dispatch_app.gateway.answers import end_events, send_event, send_json, start_events
 from dispatch_app.gateway.exchange import Exchange, carry_out, inputs_of
 from dispatch_app.gateway.hang_up import on_hang_up
-from dispatch_app.gateway.openai_chat import StreamRenderer, parse_chat, render_reply
 from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.gateway.repeats import keep, once
 from dispatch_app.gateway.streaming import StreamQueue
@@ -25,10 +24,10 @@ _KEEPING_BACK = frozenset({Strategy.CASCADE, Strategy.PARALLEL})
 """Strategies that give an answer only when it is whole."""
 
 
-async def chat_completions(exchange: Exchange) -> None:
+async def chat(exchange: Exchange) -> None:
     """Answer one request."""
     caller, key, body = await exchange.open()
-    prompt = parse_chat(body)
+    prompt = exchange.half.parse(body)
     inputs = inputs_of(caller, prompt.metadata)
     exchange.make_claim(caller, key=key, body=body)
 
@@ -50,7 +49,7 @@ async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbo
 
 
 def _rendered(exchange: Exchange, dispatch: Dispatch, reply: Reply, *, is_verbose: bool) -> bytes:
-    return render_reply(
+    return exchange.half.render_reply(
         reply=reply,
         dispatch_id=exchange.id.hex,
         created=int(exchange.now.timestamp()),
@@ -83,7 +82,7 @@ class _StreamedAnswer:
     """Sends what a queue brings, until its last item.
 
     The response begins with the first part, so that whatever happened before it can still be told by a status. Answers
-    that are kept until they are accepted can take long: theirs may begin with a comment.
+    that are kept until they are accepted can take long: theirs may begin with a heartbeat.
     """
 
     def __init__(self, exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool) -> None:
@@ -92,8 +91,8 @@ class _StreamedAnswer:
         self._is_verbose = is_verbose
         self._is_kept_back = dispatch.order.plan.strategy in _KEEPING_BACK
         self._has_begun = False
-        self._renderer = StreamRenderer(
-            dispatch_id=exchange.id.hex,
+        self._renderer = exchange.half.render_stream(
+            dispatch_id=exchange.id,
             created=int(exchange.now.timestamp()),
             includes_usage=prompt.includes_usage,
         )
@@ -110,7 +109,7 @@ class _StreamedAnswer:
                 raise item
             await self._begin()
             if item is None:
-                await send_comment(send)
+                await send_event(send, self._exchange.half.heartbeat)
             elif isinstance(item, StreamPart):
                 await send_event(send, self._renderer.part(item, model=self._model))
             else:

@@ -98,14 +98,17 @@ def error_headers(error: DispatchError) -> list[tuple[bytes, bytes]]:
     return headers
 
 
+def message_of(error: DispatchError) -> str:
+    """What is wrong, in words for the caller."""
+    detail = error.detail if isinstance(error, RequestError) else None
+    return detail or MESSAGES[error.code]
+
+
 def _body_of(error: DispatchError) -> ErrorBody:
-    param = detail = None
-    if isinstance(error, RequestError):
-        param, detail = error.param, error.detail
     default_type = "invalid_request_error" if error.status < 500 else "server_error"
     return ErrorBody(
-        message=detail or MESSAGES[error.code],
+        message=message_of(error),
         type=_TYPES.get(error.code, default_type),
-        param=param,
+        param=error.param if isinstance(error, RequestError) else None,
         code=error.code.value,
     )

@@ -18,6 +18,7 @@ from dispatch_app.gateway.admission import Admission, Inputs, decide, order_of
 from dispatch_app.gateway.authentication import authenticate
 from dispatch_app.gateway.body import read_body
 from dispatch_app.gateway.claims import claim_of
+from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.headers import (
     CallerHeaders,
@@ -48,7 +49,7 @@ T = TypeVar("T")
 class Exchange:
     """Grows as the request is read, decided and carried out.
 
-    `owner` is the task that carries it out. `leaves` is what it took of the caller's rate limits, and `standings` how they
+    `half` is what the caller speaks, `owner` the task that carries it out. `leaves` is what it took of the caller's rate limits, and `standings` how they
     stood then.
     """
 
@@ -56,6 +57,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
+    half: ClientHalf
     received_at: float
     now: datetime
     id: UUID = field(default_factory=new_id)
@@ -68,27 +70,34 @@ class Exchange:
     _counts_tokens: bool = False
 
     @classmethod
-    def begin(cls, services: Services, scope: Scope, receive: Receive, send: Send) -> "Exchange":
-        """Take up a request, now."""
+    def begin(
+        cls, services: Services, scope: Scope, receive: Receive, send: Send, *, half: ClientHalf
+    ) -> "Exchange":
+        """Take up a request, now, of a caller whose format is that of `half`."""
         clock = services.clock
         return cls(
             services=services,
             scope=scope,
             receive=receive,
             send=send,
+            half=half,
             received_at=clock.monotonic(),
             now=clock.now(),
         )
 
     def headers(self) -> RawHeaders:
         """Everything that is known by now and that an answer says in headers, but for costs."""
-        headers = id_headers(self.id) + rate_limit_headers(self.standings)
+        headers = id_headers(self.id, self.half.request_id_header) + rate_limit_headers(self.standings)
         if self.admission is not None:
             headers += decision_headers(self.admission.decision, self.admission.reason)
         if self.dispatch is not None:
             headers += progress_headers(self.dispatch.progress)
             headers += dropped_headers(self.dispatch)
         return headers
+
+    def render_error(self, error: DispatchError) -> bytes:
+        """What the caller is told of an error, in its format."""
+        return self.half.render_error(error, dispatch_id=self.id)
 
     def final_headers(self) -> RawHeaders:
         """The same with costs, for a dispatch that is over."""

@@ -24,13 +24,14 @@ MOST_REASON = 512
 MOST_KEY = 255
 
 _AUTHORIZATION = b"authorization"
+_API_KEY = b"x-api-key"
 _TASK = b"x-dispatch-task"
 _TAGS = b"x-dispatch-tags"
 _DEBUG = b"x-dispatch-debug"
 _TIMEOUT = b"x-request-timeout-ms"
 _KEY = b"idempotency-key"
 _PREFER = b"prefer"
-_READ = frozenset({_AUTHORIZATION, _TASK, _TAGS, _DEBUG, _TIMEOUT, _KEY, _PREFER})
+_READ = frozenset({_AUTHORIZATION, _API_KEY, _TASK, _TAGS, _DEBUG, _TIMEOUT, _KEY, _PREFER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def read_headers(scope: Scope) -> CallerHeaders:
                 raise RequestError(param=name.decode(), detail=f"The header {name.decode()} comes twice.")
             found[name] = value.decode("latin-1")
     return CallerHeaders(
-        authorization=found.get(_AUTHORIZATION),
+        authorization=_authorization(found),
         task=checked_task(found[_TASK]) if _TASK in found else None,
         tags=_read_tags(found[_TAGS]) if _TAGS in found else {},
         timeout_ms=_read_timeout(found[_TIMEOUT]) if _TIMEOUT in found else None,
@@ -70,6 +71,13 @@ def read_headers(scope: Scope) -> CallerHeaders:
         idempotency_key=_read_key(found[_KEY]) if _KEY in found else None,
         wait_s=_read_wait(found[_PREFER]) if _PREFER in found else 0.0,
     )
+
+
+def _authorization(found: Mapping[bytes, str]) -> str | None:
+    """Anthropic's clients present their key in a header of its own."""
+    if _AUTHORIZATION in found or _API_KEY not in found:
+        return found.get(_AUTHORIZATION)
+    return f"Bearer {found[_API_KEY]}"
 
 
 def checked_task(task: str) -> str:
@@ -146,10 +154,10 @@ def dropped_headers(dispatch: Dispatch) -> RawHeaders:
     return [(b"x-dispatch-dropped", header_value(", ".join(names)))] if names else []
 
 
-def id_headers(dispatch_id: UUID) -> RawHeaders:
-    """The id that the log knows the dispatch by."""
+def id_headers(dispatch_id: UUID, request_id_header: bytes) -> RawHeaders:
+    """The id that the log knows the dispatch by, and again where the caller's client looks for one."""
     text = str(dispatch_id).encode()
-    return [(b"x-dispatch-id", text), (b"x-request-id", text)]
+    return [(b"x-dispatch-id", text), (request_id_header, text)]
 
 
 def usd(nanos: int) -> str:

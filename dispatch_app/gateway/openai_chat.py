@@ -2,12 +2,14 @@
 
 import re
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request, StreamPart
+from dispatch_app.execution.canonical import Choice, ChunkChoice, ClientFormat, Reply, Request, StreamPart
 from dispatch_app.execution.errors import DispatchError, ErrorCode
+from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.errors import RequestError, render_error
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.prompt import Prompt
@@ -203,11 +205,11 @@ def render_reply(
     )
 
 
-class StreamRenderer:
+class ChatStream:
     """Renders the events of one stream. A usage event, and a null in the others, is for clients that asked for one."""
 
-    def __init__(self, *, dispatch_id: str, created: int, includes_usage: bool) -> None:
-        self._id = f"chatcmpl-{dispatch_id}"
+    def __init__(self, *, dispatch_id: UUID, created: int, includes_usage: bool) -> None:
+        self._id = f"chatcmpl-{dispatch_id.hex}"
         self._created = created
         self._includes_usage = includes_usage
 
@@ -347,3 +349,19 @@ def _usage_of(usage: Usage) -> _Usage:
         prompt_tokens_details=_PromptDetails(cached_tokens=usage.cached_input_tokens),
         completion_tokens_details=_CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
     )
+
+
+def _render_error(error: DispatchError, *, dispatch_id: UUID) -> bytes:
+    """OpenAI tells the id of a request in a header only."""
+    return render_error(error)
+
+
+OPENAI_CHAT = ClientHalf(
+    name=ClientFormat.OPENAI_CHAT,
+    parse=parse_chat,
+    render_reply=render_reply,
+    render_stream=ChatStream,
+    render_error=_render_error,
+    heartbeat=b": still at it\n\n",
+    request_id_header=b"x-request-id",
+)

@@ -13,7 +13,7 @@ from dispatch_app.claims import Claim, Earlier, KeptAnswer
 from dispatch_app.execution.errors import DEFAULT_RETRY_AFTER_S, DispatchError, ErrorCode
 from dispatch_app.execution.ports import LedgerUnavailableError
 from dispatch_app.gateway.answers import send_json
-from dispatch_app.gateway.errors import RequestError, error_headers, render_error
+from dispatch_app.gateway.errors import RequestError, error_headers
 from dispatch_app.gateway.exchange import Exchange
 from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.headers import RawHeaders, id_headers, usd
@@ -43,7 +43,7 @@ async def once(exchange: Exchange, answer: Callable[[], Awaitable[None]]) -> Non
             await answer()
         except DispatchError as error:
             if _has_begun(exchange) and error.code is not ErrorCode.CLIENT_DISCONNECTED:
-                await keep(exchange, render_error(error), status=error.status)
+                await keep(exchange, exchange.render_error(error), status=error.status)
             if _has_begun(exchange) or error.code is not ErrorCode.IDEMPOTENCY_KEY_IN_FLIGHT:
                 raise
         else:
@@ -97,14 +97,14 @@ async def _tell(exchange: Exchange, earlier: Earlier) -> None:
     """
     if not earlier.is_of_same_body:
         raise RequestError(status=422, code=ErrorCode.IDEMPOTENCY_KEY_MISMATCH, param="idempotency-key")
-    headers = _headers(earlier)
+    headers = _headers(earlier, request_id_header=exchange.half.request_id_header)
     kept = None if earlier.is_in_flight or earlier.is_unknown else earlier.answer
     if kept is not None:
         headers = [*headers, _REPLAYED] if kept.status < 400 else [*headers, _REPLAYED, _IN_VAIN]
         await send_json(exchange.send, kept.body, headers=headers, status=kept.status)
         return
     error = _error_of(earlier)
-    body = msgspec.json.decode(render_error(error)) | {"dispatch": _details(earlier)}
+    body = msgspec.json.decode(exchange.render_error(error)) | {"dispatch": _details(earlier)}
     await send_json(
         exchange.send,
         msgspec.json.encode(body),
@@ -126,9 +126,9 @@ def _in_flight() -> DispatchError:
     )
 
 
-def _headers(earlier: Earlier) -> RawHeaders:
+def _headers(earlier: Earlier, *, request_id_header: bytes) -> RawHeaders:
     return [
-        *id_headers(earlier.dispatch_id),
+        *id_headers(earlier.dispatch_id, request_id_header),
         (b"x-dispatch-status", earlier.status.encode()),
         (b"x-dispatch-cost-usd", usd(earlier.cost_nanos).encode()),
     ]

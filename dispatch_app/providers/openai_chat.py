@@ -1,13 +1,13 @@
 """OpenAI's Chat Completions, as vendors and self-hosted servers speak it. Pure; performs no I/O."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from multidict import CIMultiDict
 
-from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request, StreamPart
+from dispatch_app.execution.canonical import Choice, ChunkChoice, ClientFormat, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
     ContextTooLongError,
     CredentialRefusedError,
@@ -30,8 +30,12 @@ _RETRIABLE_CLIENT_ERRORS = frozenset({408, 425})
 _MOST_MODEL_NAME = 200
 _STREAM_OPTIONS = {"include_usage": True}
 _END = StreamEnd()
-_FOREIGN = frozenset({"thinking_blocks", "cache_control"})
+_FOREIGN = frozenset({"thinking_blocks", "cache_control", "is_error"})
 """Fields of a message that are meant for other vendors, and that strict servers refuse."""
+_ANTHROPICS = ("thinking", "top_k")
+"""Canonical fields that only Anthropic's callers fill in, and OpenAI has no words for; of the first, an effort is made."""
+_EFFORTS = {"low": 2_048, "medium": 8_192}
+"""Up to which budget of thinking, in tokens, an effort stands for it."""
 REPLY_MEDIA_TYPE = "application/json"
 STREAM_MEDIA_TYPE = "text/event-stream"
 
@@ -105,8 +109,8 @@ def plain_headers() -> CIMultiDict[str]:
 
 def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
     """See `Adapter.build`."""
-    fields: dict[str, Any] = {"model": candidate.model.wire_name, **request.fields}
-    fields["messages"] = _messages(request)
+    fields: dict[str, Any] = {"model": candidate.model.wire_name, **_own_words(request)}
+    fields["messages"] = _messages(fields["messages"])
     fields[request.limit_field or _limit_field(prepared.url)] = candidate.output_tokens_limit
     if request.stream:
         fields["stream"] = True
@@ -117,7 +121,9 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
 
 def dropped(request: Request) -> tuple[str, ...]:
     """See `Adapter.dropped`."""
-    return tuple(request.extras)
+    if request.origin is ClientFormat.OPENAI_CHAT:
+        return ()
+    return (*(("top_k",) if "top_k" in request.fields else ()), *request.extras)
 
 
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
@@ -195,9 +201,39 @@ def _refusal_kind(wire_status: int) -> type[UpstreamError]:
     return RedirectedError if wire_status >= 300 else InvalidReplyError
 
 
-def _messages(request: Request) -> list[Any]:
+def _own_words(request: Request) -> Mapping[str, Any]:
+    """The fields of a request; of one that came in other words, as OpenAI has them."""
+    if request.origin is ClientFormat.OPENAI_CHAT:
+        return request.fields
+    fields = {name: value for name, value in request.fields.items() if name not in _ANTHROPICS}
+    effort = fields.get("reasoning_effort")
+    thinking = request.fields.get("thinking") or {}
+    if effort == "max":
+        fields["reasoning_effort"] = "xhigh"
+    elif effort is None and thinking.get("type") == "enabled":
+        fields["reasoning_effort"] = _effort_of(thinking.get("budget_tokens"))
+    return {name: _unmarked(value) for name, value in fields.items()}
+
+
+def _effort_of(budget_tokens: Any) -> str:
+    """The effort that comes next to a budget of thinking."""
+    tokens = budget_tokens if isinstance(budget_tokens, int) else 0
+    return next((effort for effort, most in _EFFORTS.items() if tokens <= most), "high")
+
+
+def _unmarked(value: Any) -> Any:
+    """Without the marks of what is to be cached, wherever they stand: servers of this format cache on their own."""
+    match value:
+        case dict():
+            return {name: _unmarked(inner) for name, inner in value.items() if name != "cache_control"}
+        case list():
+            return [_unmarked(inner) for inner in value]
+        case _:
+            return value
+
+
+def _messages(messages: list[Any]) -> list[Any]:
     """The messages without what other vendors' wire formats left in them. Most hold nothing of that, and go as they came."""
-    messages: list[Any] = request.fields["messages"]
     if any(not _FOREIGN.isdisjoint(message) for message in messages):
         return [
             {name: value for name, value in message.items() if name not in _FOREIGN} for message in messages

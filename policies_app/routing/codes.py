@@ -128,6 +128,8 @@ class WireFeature(StrEnum):
     SINGLE_TOOL_CALL = "single_tool_call"
     LEGACY_FUNCTIONS = "legacy_functions"
     TEMPERATURE_ABOVE_ONE = "temperature_above_one"
+    TOOL_RESULT_IMAGES = "tool_result_images"
+    ANSWER_BEGUN = "answer_begun"
 
 
 class DropReason(StrEnum):

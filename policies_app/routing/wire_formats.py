@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from policies_app.routing.codes import WireFeature, WireFormat
 
+_NOT_IN_OPENAI = frozenset({WireFeature.TOOL_RESULT_IMAGES, WireFeature.ANSWER_BEGUN})
+
 INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
-    WireFormat.OPENAI_CHAT: frozenset(),
-    WireFormat.AZURE_OPENAI: frozenset(),
+    WireFormat.OPENAI_CHAT: _NOT_IN_OPENAI,
+    WireFormat.AZURE_OPENAI: _NOT_IN_OPENAI,
     WireFormat.ANTHROPIC_MESSAGES: frozenset(
         {
             WireFeature.MULTIPLE_CHOICES,
@@ -20,7 +22,12 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
         }
     ),
     WireFormat.GEMINI: frozenset(
-        {WireFeature.LOGIT_BIAS, WireFeature.SINGLE_TOOL_CALL, WireFeature.LEGACY_FUNCTIONS}
+        {
+            WireFeature.LOGIT_BIAS,
+            WireFeature.SINGLE_TOOL_CALL,
+            WireFeature.LEGACY_FUNCTIONS,
+            WireFeature.ANSWER_BEGUN,
+        }
     ),
     WireFormat.BEDROCK_CONVERSE: frozenset(
         {

@@ -3,7 +3,6 @@
 import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from policies_app.models import Provider, Tenant
 from sandbox.faults import Fault, FaultKind
 from sandbox.server import SandboxServer
 from tests.factories import make_key
-from tests.running_servers import RunningGateway, Shop, attempt_rows, dispatch_rows, open_shop
+from tests.running_servers import RunningGateway, Shop, attempt_rows, dispatch_rows, open_shop, until
 
 CHAT = "/v1/chat/completions"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -64,13 +63,6 @@ def in_flight(
     running = pool.submit(call)
     until(lambda: bool(attempt_rows()))
     return running
-
-
-def until(holds: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
 
 
 def code_of(answer: httpx.Response) -> str:

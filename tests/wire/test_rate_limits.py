@@ -18,7 +18,15 @@ from policies_app.routing.codes import RateLimitKind
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.factories import make_rate_limit
-from tests.running_servers import RunningGateway, Shop, attempt_rows, dispatch_rows, open_shop, test_conninfo
+from tests.running_servers import (
+    RunningGateway,
+    Shop,
+    attempt_rows,
+    dispatch_rows,
+    open_shop,
+    test_conninfo,
+    until,
+)
 
 CHAT = "/v1/chat/completions"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -43,13 +51,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def post(gateway: RunningGateway, shop: Shop, **fields: Any) -> httpx.Response:
     return gateway.post(CHAT, shop.key, json=BODY | fields)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
 
 
 def in_flight(

@@ -39,7 +39,8 @@ def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
     match message["role"]:
         case "tool":
             result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id")}
-            yield result | {"content": _content(message)} | _cache_control(message)
+            failed = {"is_error": True} if message.get("is_error") else {}
+            yield result | {"content": _content(message)} | failed | _cache_control(message)
         case "assistant":
             yield from _thoughts(message)
             yield from _content(message)

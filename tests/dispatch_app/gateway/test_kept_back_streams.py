@@ -10,7 +10,7 @@ from dispatch_app.execution.dispatcher import StreamTail
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.execution.progress import Progress
 from dispatch_app.gateway import chat
-from dispatch_app.gateway.openai_chat import parse_chat
+from dispatch_app.gateway.openai_chat import OPENAI_CHAT, parse_chat
 from dispatch_app.gateway.streaming import StreamQueue
 from policies_app.routing.codes import Strategy
 from tests.dispatch_app.execution.scripted_upstream import delta
@@ -26,6 +26,7 @@ class Told:
 
         self.id = UUID(int=1)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.half = OPENAI_CHAT
         self.sent: list[Any] = []
 
     async def send(self, message: Any) -> None:

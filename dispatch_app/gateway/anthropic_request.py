@@ -1,0 +1,322 @@
+"""Anthropic's Messages as clients speak them: what comes in, put into canonical words and then checked and measured as these."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from dispatch_app.execution.canonical import ClientFormat
+from dispatch_app.execution.errors import ErrorCode
+from dispatch_app.gateway.errors import RequestError
+from dispatch_app.gateway.json_guard import parse_object
+from dispatch_app.gateway.openai_chat import read_prompt
+from dispatch_app.gateway.prompt import Prompt
+from policies_app.routing.codes import WireFeature
+
+Fields = dict[str, Any]
+
+_REFUSED = frozenset({"container", "inference_geo", "mcp_servers", "speed"})
+"""Fields that make the vendor fetch, run or charge what a reservation does not cover."""
+_LEFT_OUT = frozenset({"service_tier", "metadata"})
+_SAME = ("model", "stream", "temperature", "top_p", "top_k", "thinking")
+_EFFORT = "reasoning_effort"
+
+
+class _Source(msgspec.Struct):
+    type: Literal["base64", "url"]
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+
+
+class _Block(msgspec.Struct):
+    type: Literal["text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"]
+    text: str | None = None
+    source: _Source | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Any = None
+    tool_use_id: str | None = None
+    content: "str | list[_Block] | None" = None
+    is_error: bool | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    cache_control: dict[str, Any] | None = None
+
+
+class _Turn(msgspec.Struct):
+    role: Literal["user", "assistant"]
+    content: str | list[_Block]
+
+
+class _SystemBlock(msgspec.Struct):
+    type: Literal["text"]
+    text: str
+    cache_control: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    name: Annotated[str, Meta(min_length=1)]
+    input_schema: dict[str, Any]
+    type: Literal["custom"] | None = None
+    description: str | None = None
+    strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
+
+
+class _ToolChoice(msgspec.Struct):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class _Format(msgspec.Struct):
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class _OutputConfig(msgspec.Struct):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: _Format | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _MessageFields(msgspec.Struct):
+    """The fields that have canonical words. What is not among them goes to vendors that speak this format as it came."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    messages: Annotated[list[_Turn], Meta(min_length=1)]
+    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    system: str | list[_SystemBlock] | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    tools: Annotated[list[_Tool], Meta(max_length=512)] | None = None
+    tool_choice: _ToolChoice | None = None
+    thinking: dict[str, Any] | None = None
+    output_config: _OutputConfig | None = None
+    metadata: _Metadata | None = None
+
+
+def parse_message(body: bytes) -> Prompt:
+    """Read a request's body.
+
+    :raises RequestError: if it is not JSON, not a message, or asks for what is not offered.
+    """
+    return _read(body, least_tokens=None)
+
+
+def parse_count(body: bytes) -> Prompt:
+    """Read the body of a request that only wants its tokens counted, and so need not limit the output.
+
+    :raises RequestError: if it is not JSON, not a message, or asks for what is not offered.
+    """
+    return _read(body, least_tokens=1)
+
+
+def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
+    document = parse_object(body)
+    for name in document:
+        if name in _REFUSED:
+            raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
+    asked = _check(document)
+    limit = asked.max_tokens or least_tokens
+    if limit is None:
+        raise RequestError(param="max_tokens", detail="max_tokens: Field required.")
+    canonical = _canonical(asked, limit=limit)
+    extras = _extras(document)
+    size = max(len(body), len(msgspec.json.encode(canonical)))
+    prompt = read_prompt(
+        canonical | {name: extras[name] for name in extras if name not in canonical}, size=size
+    )
+    return replace(
+        prompt,
+        features=prompt.features | _features(asked),
+        includes_usage=True,
+        request=replace(
+            prompt.request,
+            fields={name: value for name, value in prompt.request.fields.items() if name not in extras},
+            limit_field=None,
+            origin=ClientFormat.ANTHROPIC_MESSAGES,
+            extras=extras,
+        ),
+    )
+
+
+def _check(document: Fields) -> _MessageFields:
+    try:
+        return msgspec.convert(document, _MessageFields)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        param = path.rstrip("`").removeprefix(".") or None
+        # An enum's message repeats the caller's value, which may be of any size.
+        problem = "This value is not supported." if problem.startswith("Invalid enum") else f"{problem}."
+        raise RequestError(param=param, detail=f"{param}: {problem}" if param else problem) from error
+
+
+def _extras(document: Fields) -> Fields:
+    known = set(_MessageFields.__struct_fields__) | _LEFT_OUT
+    extras = {name: value for name, value in document.items() if name not in known}
+    settings = document.get("output_config") or {}
+    if more := {name: settings[name] for name in settings if name not in _OutputConfig.__struct_fields__}:
+        extras["output_config"] = more
+    return extras
+
+
+def _features(asked: _MessageFields) -> frozenset[WireFeature]:
+    wanted = {
+        WireFeature.ANSWER_BEGUN: asked.messages[-1].role == "assistant",
+        WireFeature.TOOL_RESULT_IMAGES: any(
+            part.type == "image"
+            for turn in asked.messages
+            for block in _blocks(turn.content)
+            if block.type == "tool_result" and isinstance(block.content, list)
+            for part in block.content
+        ),
+    }
+    return frozenset(feature for feature, is_wanted in wanted.items() if is_wanted)
+
+
+def _canonical(asked: _MessageFields, *, limit: int) -> Fields:
+    fields: Fields = {name: value for name in _SAME if (value := getattr(asked, name)) is not None}
+    fields["messages"] = [*_system(asked.system), *(said for turn in asked.messages for said in _turn(turn))]
+    fields["max_tokens"] = limit
+    if asked.stop_sequences:
+        fields["stop"] = asked.stop_sequences
+    if asked.tools:
+        fields["tools"] = [_tool(tool) for tool in asked.tools]
+        fields |= _tool_choice(asked.tool_choice)
+    if asked.output_config is not None:
+        fields |= _output(asked.output_config)
+    if asked.metadata is not None and asked.metadata.user_id:
+        fields["user"] = asked.metadata.user_id
+    return fields
+
+
+def _system(system: str | list[_SystemBlock] | None) -> Iterator[Fields]:
+    if isinstance(system, str):
+        yield {"role": "system", "content": system}
+    elif system:
+        parts = [_marked({"type": "text", "text": block.text}, block) for block in system]
+        yield {"role": "system", "content": parts}
+
+
+def _turn(turn: _Turn) -> Iterator[Fields]:
+    if isinstance(turn.content, str):
+        yield {"role": turn.role, "content": turn.content}
+    elif turn.role == "assistant":
+        yield _said_by_model(turn.content)
+    else:
+        yield from _said_by_user(turn.content)
+
+
+def _said_by_user(blocks: list[_Block]) -> Iterator[Fields]:
+    """Results of tools are messages of their own."""
+    for block in blocks:
+        if block.type == "tool_result":
+            result: Fields = {
+                "role": "tool",
+                "tool_call_id": block.tool_use_id,
+                "content": _parts(block.content),
+            }
+            yield _marked(result | ({"is_error": True} if block.is_error else {}), block)
+    if rest := [block for block in blocks if block.type != "tool_result"]:
+        yield {"role": "user", "content": _parts(rest)}
+
+
+def _said_by_model(blocks: list[_Block]) -> Fields:
+    message: Fields = {"role": "assistant"}
+    texts = [block for block in blocks if block.type == "text"]
+    if texts:
+        message["content"] = _parts(texts)
+    if thoughts := [_thought(block) for block in blocks if block.type.endswith("thinking")]:
+        message["thinking_blocks"] = thoughts
+    if calls := [_call(block) for block in blocks if block.type == "tool_use"]:
+        message["tool_calls"] = calls
+    return message
+
+
+def _thought(block: _Block) -> Fields:
+    if block.type == "redacted_thinking":
+        return {"type": block.type, "data": block.data or ""}
+    return {"type": block.type, "thinking": block.thinking or "", "signature": block.signature or ""}
+
+
+def _call(block: _Block) -> Fields:
+    arguments = msgspec.json.encode(block.input or {}).decode()
+    call: Fields = {
+        "id": block.id,
+        "type": "function",
+        "function": {"name": block.name, "arguments": arguments},
+    }
+    return _marked(call, block)
+
+
+def _blocks(content: str | list[_Block] | None) -> list[_Block]:
+    return content if isinstance(content, list) else []
+
+
+def _parts(content: str | list[_Block] | None) -> str | list[Fields]:
+    """Content as a text if it is nothing but one, else as parts."""
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case [_Block(type="text", cache_control=None) as only]:
+            return only.text or ""
+        case _:
+            return [_part(block) for block in content]
+
+
+def _part(block: _Block) -> Fields:
+    if block.type == "text":
+        return _marked({"type": "text", "text": block.text or ""}, block)
+    if block.type != "image" or block.source is None:
+        raise RequestError(param="messages", detail=f"messages: A {block.type} block cannot stand here.")
+    source = block.source
+    url = source.url if source.type == "url" else f"data:{source.media_type};base64,{source.data}"
+    return _marked({"type": "image_url", "image_url": {"url": url or ""}}, block)
+
+
+def _marked(told: Fields, block: _Block | _SystemBlock | _Tool) -> Fields:
+    return told if block.cache_control is None else told | {"cache_control": block.cache_control}
+
+
+def _tool(tool: _Tool) -> Fields:
+    function: Fields = {"name": tool.name, "parameters": tool.input_schema}
+    for name in ("description", "strict"):
+        if (value := getattr(tool, name)) is not None:
+            function[name] = value
+    return _marked({"type": "function", "function": function}, tool)
+
+
+def _tool_choice(choice: _ToolChoice | None) -> Fields:
+    if choice is None:
+        return {}
+    named: Mapping[str, Any] = {
+        "auto": "auto",
+        "none": "none",
+        "any": "required",
+        "tool": {"type": "function", "function": {"name": choice.name}},
+    }
+    told: Fields = {"tool_choice": named[choice.type]}
+    return told | {"parallel_tool_calls": False} if choice.disable_parallel_tool_use else told
+
+
+def _output(settings: _OutputConfig) -> Fields:
+    told: Fields = {}
+    if settings.effort is not None:
+        told[_EFFORT] = settings.effort
+    if settings.format is not None:
+        schema = {"name": "output", "strict": True, "schema": settings.format.schema}
+        told["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return told
