@@ -17,8 +17,9 @@ from sandbox.completion import Choice, Completion, Usage, render_plain
 from sandbox.errors import error_body
 from sandbox.fleet import FLEET, VendorModel
 from sandbox.logprobs import Certainty
+from sandbox.openai_chat import render_events
 from sandbox.tokens import split_tokens
-from sandbox.vendor import Exchange, render_events
+from sandbox.vendor import Exchange
 from sandbox.wire import HttpRequest, Reply, RequestParser
 
 ANSWER = "All is well, and this took no time at all."

@@ -53,6 +53,7 @@ class ErrorShape(StrEnum):
     ANTHROPIC = "anthropic"  # message, error_type; the event is named `error`
     VLLM = "vllm"  # message, error_type, param; the code is the status; `[DONE]` follows the event
     FASTAPI = "fastapi"  # message, param
+    BEDROCK = "bedrock"  # message, error_type; the event is an exception's message of an event stream
     HTML = "html"  # message, as the proxy in front of a vendor writes it
 
 

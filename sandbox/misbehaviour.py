@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 from sandbox.faults import Fault, FaultKind
-from sandbox.refusals import encode_error, encode_error_event
+from sandbox.refusals import encode_error, encode_error_event, error_headers
 from sandbox.wire import Ending, Framing, Piece, Reply
 
 _BLOCK = b"x" * 65_536
@@ -52,7 +52,9 @@ def _refuse(fault: Fault, _reply: Reply) -> Reply:
     headers = () if retry_after is None else (("retry-after", retry_after),)
     content_type, body = encode_error(fault)
     return Reply(
-        status=fault.status, headers=(("content-type", content_type), *headers), pieces=(Piece(data=body),)
+        status=fault.status,
+        headers=(("content-type", content_type), *error_headers(fault), *headers),
+        pieces=(Piece(data=body),),
     )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from sandbox.errors import error_body
+from sandbox.event_stream import encode_exception
 from sandbox.faults import ErrorShape, Fault, FaultKind
+from sandbox.wire import Headers
 
 _Document = dict[str, Any]
 
@@ -20,6 +22,15 @@ _ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
+_BEDROCK_EXCEPTIONS = {
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    424: "ModelErrorException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    503: "ServiceUnavailableException",
+}
 
 
 def encode_error(fault: Fault) -> tuple[str, bytes]:
@@ -27,6 +38,25 @@ def encode_error(fault: Fault) -> tuple[str, bytes]:
     if fault.shape is ErrorShape.HTML:
         return "text/html; charset=utf-8", _render_page(fault).encode()
     return "application/json", msgspec.json.encode(_DOCUMENTS[fault.shape](fault))
+
+
+def error_headers(fault: Fault) -> Headers:
+    """Return the headers of a refusal that tell of the error."""
+    if fault.shape is not ErrorShape.BEDROCK:
+        return ()
+    return (("x-amzn-errortype", _bedrock_exception_of(fault)),)
+
+
+def bedrock_exception(status: int) -> str:
+    """Return what Bedrock calls an error of a status."""
+    unknown = "ValidationException" if status < 500 else "InternalServerException"
+    return _BEDROCK_EXCEPTIONS.get(status, unknown)
+
+
+def _bedrock_exception_of(fault: Fault) -> str:
+    """Types of other vendors' errors say nothing here."""
+    named = fault.error_type or ""
+    return named if named.endswith("Exception") else bedrock_exception(fault.status)
 
 
 def encode_error_event(fault: Fault) -> bytes:
@@ -40,6 +70,12 @@ def encode_error_event(fault: Fault) -> bytes:
             # Its generators end with this whatever happened, and nest what a status reply has outside.
             nested = {"error": _render_vllm(fault)}
             return b"data: " + msgspec.json.encode(nested) + b"\n\ndata: [DONE]\n\n"
+        case ErrorShape.BEDROCK:
+            exception = _bedrock_exception_of(fault)
+            # Within a stream, their names begin with a small letter.
+            return encode_exception(
+                exception[0].lower() + exception[1:], msgspec.json.encode(_render_bedrock(fault))
+            )
         case ErrorShape.OPENAI | ErrorShape.FASTAPI:
             return b"data: " + msgspec.json.encode(_DOCUMENTS[fault.shape](fault)) + b"\n\n"
 
@@ -71,6 +107,10 @@ def _render_vllm(fault: Fault) -> _Document:
     }
 
 
+def _render_bedrock(fault: Fault) -> _Document:
+    return {"message": fault.message}
+
+
 def _render_fastapi(fault: Fault) -> _Document:
     place = ["body", *(() if fault.param is None else (fault.param,))]
     return {"detail": [{"type": fault.error_type or "value_error", "loc": place, "msg": fault.message}]}
@@ -86,6 +126,7 @@ _DOCUMENTS: Mapping[ErrorShape, Callable[[Fault], _Document]] = {
     ErrorShape.ANTHROPIC: _render_anthropic,
     ErrorShape.VLLM: _render_vllm,
     ErrorShape.FASTAPI: _render_fastapi,
+    ErrorShape.BEDROCK: _render_bedrock,
 }
 
 

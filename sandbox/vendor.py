@@ -1,23 +1,24 @@
 """The vendor's API: one HTTP request in, one reply and its bill out. Performs no I/O."""
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from sandbox.chat import ChatRequest, parse_chat
-from sandbox.completion import Completion, complete, render_plain, render_stream
+from sandbox import openai_chat
+from sandbox.chat import ChatRequest
+from sandbox.completion import Completion, complete
 from sandbox.errors import ApiError
-from sandbox.faults import Fault
+from sandbox.faults import ErrorShape, Fault
 from sandbox.fleet import FLEET, VendorModel
+from sandbox.formats import WireFormat, format_of
 from sandbox.ledger import RequestJournal, VendorLedger
 from sandbox.misbehaviour import misbehave, reported_usage
 from sandbox.prompt_cache import PromptCache
 from sandbox.scripts import FaultBoard, parse_script
 from sandbox.speech import UNSCRIPTED
-from sandbox.wire import Framing, Headers, HttpRequest, Piece, Reply
+from sandbox.wire import HttpRequest, Reply
 
 SCRIPT_METADATA_KEY = "sandbox"
 
@@ -59,16 +60,19 @@ class Vendor:
     def handle(self, request: HttpRequest) -> Exchange:
         """Answer one request; whatever is wrong with it is told in the reply."""
         self.journal.record(request)
+        spoken = format_of(request)
         try:
-            return self._route(request)
+            spoken.authenticate(request, api_key=self._api_key)
+            return self._route(request, spoken)
         except ApiError as error:
-            return Exchange(reply=Reply.json(error.body, status=error.status))
+            return Exchange(reply=spoken.render_refusal(error))
 
-    def _route(self, request: HttpRequest) -> Exchange:
-        self._authenticate(request)
+    def _route(self, request: HttpRequest, spoken: WireFormat) -> Exchange:
+        if spoken is not openai_chat:
+            return self._complete(request, spoken)
         match request.head.method, request.path:
             case "POST", "/v1/chat/completions":
-                return self._complete(request)
+                return self._complete(request, spoken)
             case "GET", "/v1/models":
                 models = [_describe_model(model) for model in FLEET.values()]
                 return Exchange(reply=Reply.json({"object": "list", "data": models}))
@@ -79,25 +83,25 @@ class Vendor:
             case method, path:
                 raise ApiError(status=404, message=f"Invalid URL ({method} {path})", code="unknown_url")
 
-    def _authenticate(self, request: HttpRequest) -> None:
-        scheme, _, key = (request.head.header("authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise ApiError(status=401, message="You didn't provide an API key.", code="invalid_api_key")
-        if self._api_key is not None and not hmac.compare_digest(key.encode(), self._api_key.encode()):
-            raise ApiError(status=401, message="Incorrect API key provided.", code="invalid_api_key")
-
-    def _complete(self, request: HttpRequest) -> Exchange:
-        chat = parse_chat(request.body)
+    def _complete(self, request: HttpRequest, spoken: WireFormat) -> Exchange:
+        chat = spoken.read_chat(request)
         model = _find_model(chat.model)
         _check_context(chat, model)
-        fault = self._find_fault(chat, request)
-        cached_tokens = self._prompt_cache.look_up(model=model.name, prompt=chat.transcript)
+        fault = self._find_fault(chat, request, spoken)
+        caches = spoken.caches_prompt(request)
+        cached_tokens = self._prompt_cache.look_up(model=model.name, prompt=chat.transcript) if caches else 0
         completion = complete(chat, model=model, cached_tokens=cached_tokens, speech=fault or UNSCRIPTED)
-        reply = self._render(chat, completion, fault)
+        reply = self._render(chat, completion, fault, spoken)
         spoilt = reply if fault is None else misbehave(fault, reply)
         return self._bill(chat, completion, fault, spoilt)
 
-    def _find_fault(self, chat: ChatRequest, request: HttpRequest) -> Fault | None:
+    def _find_fault(self, chat: ChatRequest, request: HttpRequest, spoken: WireFormat) -> Fault | None:
+        fault = self._scripted_fault(chat, request)
+        if fault is None or fault.shape is not ErrorShape.OPENAI:
+            return fault
+        return msgspec.structs.replace(fault, shape=spoken.ERROR_SHAPE)
+
+    def _scripted_fault(self, chat: ChatRequest, request: HttpRequest) -> Fault | None:
         if carried := (chat.metadata or {}).get(SCRIPT_METADATA_KEY):
             try:
                 script = parse_script(carried)
@@ -107,15 +111,17 @@ class Vendor:
                 return script.fault
         return self.faults.take(model=chat.model, text=request.body.decode(errors="replace"))
 
-    def _render(self, chat: ChatRequest, completion: Completion, fault: Fault | None) -> Reply:
+    def _render(
+        self, chat: ChatRequest, completion: Completion, fault: Fault | None, spoken: WireFormat
+    ) -> Reply:
         usage = reported_usage(fault, completion.usage.as_wire())
         first_token_ms = completion.model.first_token_ms / self._speed
         per_token_ms = completion.model.per_token_ms / self._speed
         if chat.stream:
             usage = usage if chat.includes_usage else None
-            reply = render_events(completion, usage=usage, per_token_ms=per_token_ms)
+            reply = spoken.render_events(completion, usage=usage, per_token_ms=per_token_ms)
             return replace(reply, delay_ms=first_token_ms)
-        reply = Reply.json(render_plain(completion, usage=usage), headers=_headers(completion))
+        reply = spoken.render_reply(completion, usage=usage)
         return replace(reply, delay_ms=first_token_ms + per_token_ms * completion.usage.completion_tokens)
 
     def _bill(self, chat: ChatRequest, completion: Completion, fault: Fault | None, reply: Reply) -> Exchange:
@@ -163,25 +169,3 @@ def _check_context(chat: ChatRequest, model: VendorModel) -> None:
             param="messages",
             code="context_length_exceeded",
         )
-
-
-def render_events(completion: Completion, *, usage: dict[str, Any] | None, per_token_ms: float = 0) -> Reply:
-    """Return a completion as a stream of server-sent events, one piece each."""
-    events = [
-        Piece(
-            data=b"data: " + msgspec.json.encode(chunk.value) + b"\n\n",
-            delay_ms=per_token_ms * chunk.output_tokens,
-            output_tokens=chunk.output_tokens,
-        )
-        for chunk in render_stream(completion, usage=usage)
-    ]
-    return Reply(
-        headers=(("content-type", "text/event-stream; charset=utf-8"), *_headers(completion)),
-        pieces=(*events, Piece(data=b"data: [DONE]\n\n")),
-        framing=Framing.CHUNKED,
-    )
-
-
-def _headers(completion: Completion) -> Headers:
-    request_id = completion.id.replace("chatcmpl-", "req_")
-    return ("x-request-id", request_id), ("openai-version", "2020-10-01")

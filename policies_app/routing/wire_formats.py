@@ -37,7 +37,6 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
             WireFeature.SEED,
             WireFeature.PENALTIES,
             WireFeature.JSON_OBJECT,
-            WireFeature.JSON_SCHEMA,
             WireFeature.IMAGE_URLS,
             WireFeature.SINGLE_TOOL_CALL,
             WireFeature.LEGACY_FUNCTIONS,

@@ -1,0 +1,194 @@
+"""The canonical request in Converse's words."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.errors import UnreachableError
+from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.bedrock_converse.conversation import Block, conversation_of, marked
+from dispatch_app.providers.bedrock_converse.signing import is_access_key, signed_headers
+from dispatch_app.providers.openai_chat import plain_headers
+from policies_app.routing.types import Candidate
+
+_REGION = re.compile(r"\bbedrock-runtime(?:-fips)?\.(?P<region>[a-z0-9-]+)\.")
+_CARRIED = frozenset(
+    {
+        "messages",
+        "n",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "reasoning_effort",
+        "thinking",
+        "modalities",
+    }
+)
+_INFERENCE = {"temperature": "temperature", "top_p": "topP"}
+_EFFORTS = {"minimal": "low"}
+"""Efforts of OpenAI's that have another name here; all others have the same."""
+_OPENAI_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
+"""Efforts that OpenAI's models behind Bedrock do not know, and those next to them."""
+_MATCHED_STOP = ["/stop_sequence"]
+"""Which of its own fields a model shall add to the reply; those that have none leave it out."""
+_encode = msgspec.json.Encoder().encode
+
+Fields = dict[str, Any]
+
+
+def prepare(provider: Provider) -> Prepared:
+    """See `Adapter.prepare`.
+
+    :raises UnreachableError: if there is an access key, and neither the provider's row nor its host names the region.
+    """
+    headers = plain_headers()
+    if provider.secret is not None and not is_access_key(provider.secret):
+        headers["authorization"] = f"Bearer {provider.secret}"
+    elif provider.secret is not None and not _region(provider):
+        raise UnreachableError
+    return Prepared(provider=provider, url=provider.base_url.rstrip("/"), headers=headers)
+
+
+def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
+    """See `Adapter.build`."""
+    fields = request.fields
+    system, messages = conversation_of(fields["messages"])
+    body: Fields = {"messages": messages, "inferenceConfig": _inference(fields, candidate)}
+    if system:
+        body["system"] = system
+    if fields.get("stop"):
+        body["additionalModelResponseFieldPaths"] = _MATCHED_STOP
+    body |= _tools(fields) | _settings(fields, model=candidate.model.wire_name)
+    return _addressed(_encode(body), request=request, candidate=candidate, prepared=prepared, now=now)
+
+
+def dropped(request: Request) -> tuple[str, ...]:
+    """See `Adapter.dropped`. What asks for nothing is not told."""
+    asked = [name for name, value in request.fields.items() if name not in _CARRIED and value]
+    if request.fields.get("tool_choice") == "none" and _tools(request.fields):
+        asked.append("tool_choice")
+    return (*asked, *request.extras)
+
+
+def _addressed(
+    body: bytes, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime
+) -> Built:
+    # A colon goes over the wire as it is, and what is signed has to be what goes over the wire.
+    model = quote(candidate.model.wire_name, safe=":")
+    operation = "converse-stream" if request.stream else "converse"
+    url = f"{prepared.url}/model/{model}/{operation}"
+    secret, headers = prepared.provider.secret, prepared.headers
+    if secret is not None and is_access_key(secret):
+        headers = headers.copy()
+        headers.update(
+            signed_headers(
+                url=url,
+                body=body,
+                media_type=headers["content-type"],
+                secret=secret,
+                region=_region(prepared.provider),
+                now=now,
+            )
+        )
+    return Built(url=url, headers=headers, body=body)
+
+
+def _region(provider: Provider) -> str:
+    """The region of a provider's row, or of its host; empty if neither names one."""
+    named = _REGION.search(provider.base_url)
+    return provider.region or (named["region"] if named else "")
+
+
+def _inference(fields: Mapping[str, Any], candidate: Candidate) -> Fields:
+    told: Fields = {"maxTokens": candidate.output_tokens_limit}
+    told |= {name: fields[of] for of, name in _INFERENCE.items() if fields.get(of) is not None}
+    stop = fields.get("stop")
+    if stop:
+        told["stopSequences"] = [stop] if isinstance(stop, str) else stop
+    return told
+
+
+def _tools(fields: Mapping[str, Any]) -> Fields:
+    """The tools, if any may be called. Where some were called before, they have to be told in any case."""
+    choice = fields.get("tool_choice")
+    if not fields.get("tools") or (choice == "none" and not _has_calls(fields["messages"])):
+        return {}
+    config: Fields = {"tools": [block for tool in fields["tools"] for block in _tool(tool)]}
+    told = _tool_choice(choice)
+    return {"toolConfig": config if told is None else config | {"toolChoice": told}}
+
+
+def _has_calls(messages: list[Mapping[str, Any]]) -> bool:
+    return any(message.get("tool_calls") or message["role"] == "tool" for message in messages)
+
+
+def _tool(tool: Mapping[str, Any]) -> list[Block]:
+    function = tool["function"]
+    schema = function.get("parameters") or {"type": "object", "properties": {}}
+    told: Fields = {"name": function.get("name"), "inputSchema": {"json": schema}}
+    told |= {name: function[name] for name in ("description", "strict") if function.get(name)}
+    return marked({"toolSpec": told}, tool)
+
+
+def _tool_choice(choice: Any) -> Fields | None:
+    match choice:
+        case "auto":
+            return {"auto": {}}
+        case "required":
+            return {"any": {}}
+        case {"function": {"name": name}}:
+            return {"tool": {"name": name}}
+        case _:
+            return None
+
+
+def _settings(fields: Mapping[str, Any], *, model: str) -> Fields:
+    """What the output shall be like, and what each maker's models take beside Converse's own fields."""
+    own = dict(_own_fields(fields, model=model))
+    output = dict(_output_config(fields, model=model))
+    told: Fields = {"additionalModelRequestFields": own} if own else {}
+    return told | {"outputConfig": output} if output else told
+
+
+def _own_fields(fields: Mapping[str, Any], *, model: str) -> Iterator[tuple[str, Any]]:
+    """Anthropic's own field stands before OpenAI's."""
+    if fields.get("top_k") is not None:
+        yield "top_k", fields["top_k"]
+    effort = fields.get("reasoning_effort")
+    if fields.get("thinking") is not None:
+        yield "thinking", fields["thinking"]
+    elif effort is not None and _is_by("anthropic", model):
+        yield "thinking", {"type": "disabled" if effort == "none" else "adaptive"}
+    if effort not in {None, "none"} and _is_by("openai", model):
+        yield "reasoning_effort", _OPENAI_EFFORTS.get(str(effort), effort)
+
+
+def _output_config(fields: Mapping[str, Any], *, model: str) -> Iterator[tuple[str, Any]]:
+    effort = fields.get("reasoning_effort")
+    if effort not in {None, "none"} and not _is_by("openai", model):
+        yield "effort", _EFFORTS.get(str(effort), effort)
+    wanted = fields.get("response_format") or {}
+    if wanted.get("type") == "json_schema":
+        yield "textFormat", _text_format(wanted["json_schema"])
+
+
+def _text_format(wanted: Mapping[str, Any]) -> Fields:
+    """The schema is text within the JSON."""
+    told: Fields = {"schema": _encode(wanted.get("schema", {})).decode()}
+    told |= {name: wanted[name] for name in ("name", "description") if wanted.get(name)}
+    return {"type": "json_schema", "structure": {"jsonSchema": told}}
+
+
+def _is_by(maker: str, model: str) -> bool:
+    """Whether a model's id, with or without a region or an ARN in front, is of a maker."""
+    return maker in re.split(r"[./:]", model)

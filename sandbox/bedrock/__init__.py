@@ -1,0 +1,19 @@
+"""Amazon Bedrock's Converse and ConverseStream, as far as the vendor speaks them. See `sandbox.formats.WireFormat`."""
+
+from sandbox.bedrock.credentials import authenticate
+from sandbox.bedrock.replies import render_events, render_refusal, render_reply
+from sandbox.bedrock.requests import caches_prompt, is_converse, read_chat
+from sandbox.faults import ErrorShape
+
+ERROR_SHAPE = ErrorShape.BEDROCK
+
+__all__ = [
+    "ERROR_SHAPE",
+    "authenticate",
+    "caches_prompt",
+    "is_converse",
+    "read_chat",
+    "render_events",
+    "render_refusal",
+    "render_reply",
+]

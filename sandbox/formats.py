@@ -1,0 +1,50 @@
+"""The wire formats that the vendor speaks, and which of them a request is in."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sandbox import bedrock, openai_chat
+from sandbox.chat import ChatRequest
+from sandbox.completion import Completion
+from sandbox.errors import ApiError
+from sandbox.faults import ErrorShape
+from sandbox.wire import HttpRequest, Reply
+
+
+class WireFormat(Protocol):
+    """One wire format as pure functions around what they have in common: `ChatRequest` and `Completion`."""
+
+    @property
+    def ERROR_SHAPE(self) -> ErrorShape:  # noqa: N802  # a constant of the module
+        """How an error is written down where a fault does not say."""
+
+    def authenticate(self, request: HttpRequest, *, api_key: str | None) -> None:
+        """Check who calls; with None, whoever shows anything may.
+
+        :raises ApiError: if the request shows no credential, or a wrong one.
+        """
+
+    def read_chat(self, request: HttpRequest) -> ChatRequest:
+        """Read a request.
+
+        :raises ApiError: if it is not one.
+        """
+
+    def caches_prompt(self, request: HttpRequest) -> bool:
+        """Whether prefixes of the prompt are looked up in the cache, and kept there."""
+
+    def render_reply(self, completion: Completion, *, usage: Mapping[str, Any] | None) -> Reply:
+        """A plain reply. `usage` has OpenAI's names; with None, it reports none."""
+
+    def render_events(
+        self, completion: Completion, *, usage: Mapping[str, Any] | None, per_token_ms: float = 0
+    ) -> Reply:
+        """A streamed reply, an event a piece."""
+
+    def render_refusal(self, error: ApiError) -> Reply:
+        """The reply that tells of an error."""
+
+
+def format_of(request: HttpRequest) -> WireFormat:
+    """Return the wire format of a request, told by its path."""
+    return bedrock if bedrock.is_converse(request) else openai_chat

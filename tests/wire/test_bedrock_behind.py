@@ -1,0 +1,181 @@
+"""OpenAI's official client in front, Bedrock behind: signed requests, event streams, and the vendor's own bill."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from policies_app.models import Credential, Model
+from policies_app.routing.codes import WireFormat
+from policies_app.services.credentials import set_provider_secret
+from sandbox.faults import Fault, FaultKind
+from sandbox.server import SandboxServer, serve_in_thread
+from tests.factories import make_key, make_policy, make_provider, make_tenant
+from tests.running_servers import RunningGateway, attempt_rows, make_sandbox_fleet, publish
+
+ACCESS_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.sandbox-frontier:0"
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+CLOCK: Any = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}
+
+
+@pytest.fixture(scope="module")
+def bedrock_of_module() -> Iterator[SandboxServer]:
+    with serve_in_thread(SandboxServer(api_key=ACCESS_KEY)) as server:
+        yield server
+
+
+@pytest.fixture
+def bedrock(bedrock_of_module: SandboxServer) -> SandboxServer:
+    bedrock_of_module.clear_faults()
+    bedrock_of_module.ledger.clear()
+    bedrock_of_module.journal.clear()
+    return bedrock_of_module
+
+
+@pytest.fixture
+def client(bedrock: SandboxServer, gateway: RunningGateway) -> openai.OpenAI:
+    """A client of a tenant whose policy `auto` has one model, named by an ARN, behind Bedrock."""
+    provider = make_provider(
+        base_url=bedrock.origin, wire_format=WireFormat.BEDROCK_CONVERSE, region="us-east-1"
+    )
+    fleet = make_sandbox_fleet(bedrock.origin, provider=provider)
+    set_provider_secret(
+        credential=Credential.objects.get(provider=provider), secret=ACCESS_KEY, author_name="test"
+    )
+    Model.objects.filter(pk=fleet.frontier.pk).update(wire_name=ARN)
+    publish(make_policy("auto", models=[fleet.frontier], baseline_model=fleet.frontier))
+    key = make_key(make_tenant()).text
+    gateway.catch_up()
+    return gateway.client(key)
+
+
+def cost_nanos() -> int:
+    return sum(int(row["cost_nanos"]) for row in attempt_rows())
+
+
+def test_a_plain_answer_costs_what_the_vendor_bills(client: openai.OpenAI, bedrock: SandboxServer) -> None:
+    reply = client.chat.completions.create(model="auto", messages=QUESTION)
+
+    assert reply.choices[0].message.content == "The capital of France is Paris."
+    assert reply.choices[0].finish_reason == "stop"
+    assert cost_nanos() == bedrock.ledger.total_nanos > 0
+    (request,) = bedrock.journal.requests
+    assert request.target == f"/model/{ARN.replace('/', '%2F')}/converse"
+    assert request.header("authorization").startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")  # type: ignore[union-attr] # the vendor took it
+
+
+def test_a_stream_says_the_same_and_costs_what_the_vendor_bills(
+    client: openai.OpenAI, bedrock: SandboxServer
+) -> None:
+    chunks = list(
+        client.chat.completions.create(
+            model="auto", messages=QUESTION, stream=True, stream_options={"include_usage": True}
+        )
+    )
+
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == "The capital of France is Paris."
+    (entry,) = bedrock.ledger.entries
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (entry.input_tokens, entry.output_tokens)
+    assert cost_nanos() == bedrock.ledger.total_nanos > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_are_called_in_parallel_and_answered(client: openai.OpenAI, stream: bool) -> None:
+    asked: list[Any] = [{"role": "user", "content": "Use get_weather and get_time for Paris."}]
+    tools = [WEATHER, CLOCK]
+
+    if stream:
+        with client.chat.completions.stream(model="auto", messages=asked, tools=tools) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = client.chat.completions.create(model="auto", messages=asked, tools=tools).choices[0].message
+
+    calls = message.tool_calls or []
+    assert [call.function.name for call in calls] == ["get_weather", "get_time"]  # type: ignore[union-attr] # no other kind is offered
+    assert all(isinstance(json.loads(call.function.arguments), dict) for call in calls)  # type: ignore[union-attr]
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "Fine."} for call in calls]
+    turn = message.model_dump(include={"role", "content", "tool_calls"})
+    answered = client.chat.completions.create(model="auto", messages=[*asked, turn, *results], tools=tools)
+    assert answered.choices[0].message.content
+
+
+def test_thoughts_come_back_to_the_vendor_that_signed_them(
+    client: openai.OpenAI, bedrock: SandboxServer
+) -> None:
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    first = client.chat.completions.create(model="auto", messages=QUESTION, extra_body=thinking)
+    turn = first.choices[0].message.model_dump(include={"role", "content", "thinking_blocks"})
+    assert turn["thinking_blocks"][0]["signature"].startswith("bedrock:")
+
+    client.chat.completions.create(
+        model="auto",
+        messages=[*QUESTION, turn, {"role": "user", "content": "And of Spain?"}],
+        extra_body=thinking,
+    )
+
+    assert b'"reasoningText"' in bedrock.journal.requests[-1].body
+    assert cost_nanos() == bedrock.ledger.total_nanos > 0
+
+
+def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+    reply = client.chat.completions.create(
+        model="auto",
+        messages=QUESTION,
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": schema}},
+    )
+
+    assert json.loads(reply.choices[0].message.content or "").keys() == {"city"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [
+        ("400", openai.BadRequestError),
+        ("rate_limited", openai.RateLimitError),
+        ("503", openai.InternalServerError),
+    ],
+)
+def test_the_vendors_refusals_are_told_in_the_callers_words(
+    client: openai.OpenAI, bedrock: SandboxServer, fault: str, raised: type[openai.APIStatusError]
+) -> None:
+    bedrock.script(fault)
+
+    with pytest.raises(raised):
+        client.chat.completions.create(model="auto", messages=QUESTION)
+
+
+def test_an_exception_within_a_stream_is_an_error_for_the_caller(
+    client: openai.OpenAI, bedrock: SandboxServer
+) -> None:
+    bedrock.script(Fault(kind=FaultKind.STREAM_ERROR, status=429, after_chunks=3))
+
+    with pytest.raises(openai.APIError):
+        list(client.chat.completions.create(model="auto", messages=QUESTION, stream=True))
+
+
+def test_what_converse_has_no_words_for_is_never_sent_there(
+    client: openai.OpenAI, bedrock: SandboxServer
+) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+    with pytest.raises(openai.APIStatusError):
+        client.chat.completions.create(model="auto", messages=[{"role": "user", "content": [picture]}])
+    with pytest.raises(openai.APIStatusError):
+        client.chat.completions.create(model="auto", messages=QUESTION, seed=7)
+
+    assert not bedrock.journal.requests
