@@ -115,6 +115,7 @@ ADAPTERS: dict[WireFormat, str] = {
     WireFormat.OPENAI_CHAT: "dispatch_app.providers.openai_chat",
     WireFormat.AZURE_OPENAI: "dispatch_app.providers.azure_openai",
     WireFormat.ANTHROPIC_MESSAGES: "dispatch_app.providers.anthropic_messages",
+    WireFormat.GEMINI: "dispatch_app.providers.gemini",
     WireFormat.BEDROCK_CONVERSE: "dispatch_app.providers.bedrock_converse",
 }
 """Module of each wire format; its functions are the adapter. Imported on first use."""

@@ -23,9 +23,12 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
     ),
     WireFormat.GEMINI: frozenset(
         {
+            WireFeature.LOGPROBS,
             WireFeature.LOGIT_BIAS,
+            WireFeature.IMAGE_URLS,
             WireFeature.SINGLE_TOOL_CALL,
             WireFeature.LEGACY_FUNCTIONS,
+            WireFeature.TOOL_RESULT_IMAGES,
             WireFeature.ANSWER_BEGUN,
         }
     ),

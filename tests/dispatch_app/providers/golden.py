@@ -33,9 +33,11 @@ def told(reply: Reply) -> dict[str, Any]:
 
 
 def read_stream(adapter: Adapter, pieces: Sequence[bytes]) -> Reply:
-    """What a stream comes to. It has to end with the event that ends it."""
+    """What a stream comes to. It has to end with what ends it: an event, or the end of its bytes."""
     decoder = adapter.stream_decoder()
     parts = [part for piece in pieces for part in decoder.feed(piece)]
+    if not isinstance(parts[-1], StreamEnd):
+        parts += decoder.close()
     assert isinstance(parts.pop(), StreamEnd)
     assert not any(isinstance(part, StreamEnd) for part in parts)
     said = [part for part in parts if isinstance(part, StreamPart)]

@@ -1,0 +1,105 @@
+"""A canonical conversation as Gemini has it: the system's words apart, parts for everything, results by the name of their tool."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from dispatch_app.execution.errors import RequestRejectedError
+from dispatch_app.providers.gemini.signatures import signature_of_call, signature_of_text
+
+Part = dict[str, Any]
+
+_DATA_URL = re.compile(r"\s*data:(?P<type>image/[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
+_SYSTEM = frozenset({"system", "developer"})
+
+
+def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Part], list[Part]]:
+    """The system's parts, and the turns. What one side says in several messages is one turn.
+
+    :raises RequestRejectedError: if a message holds what cannot be said here.
+    """
+    system: list[Part] = []
+    turns: list[Part] = []
+    names: dict[str, str] = {}
+    for message in messages:
+        if message["role"] in _SYSTEM:
+            system += _content(message)
+            continue
+        side = "model" if message["role"] == "assistant" else "user"
+        parts = list(_parts(message, names))
+        if turns and turns[-1]["role"] == side:
+            turns[-1]["parts"] += parts
+        elif parts:
+            turns.append({"role": side, "parts": parts})
+    return system, turns
+
+
+def _parts(message: Mapping[str, Any], names: dict[str, str]) -> Iterator[Part]:
+    """What one message says. `names` remembers which tool each call was of: results only know the call."""
+    match message["role"]:
+        case "tool":
+            yield _result(message, names)
+        case "assistant":
+            yield from _answer(message, names)
+        case _:
+            yield from _content(message)
+
+
+def _answer(message: Mapping[str, Any], names: dict[str, str]) -> Iterator[Part]:
+    texts = _content(message)
+    signature = signature_of_text(message)
+    if texts and signature is not None:
+        texts[-1]["thoughtSignature"] = signature
+    yield from texts
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") or {}
+        names[str(call.get("id"))] = name = str(function.get("name"))
+        part: Part = {"functionCall": {"name": name, "args": _arguments(function.get("arguments"))}}
+        if (signature := signature_of_call(message, call)) is not None:
+            part["thoughtSignature"] = signature
+        yield part
+
+
+def _result(message: Mapping[str, Any], names: Mapping[str, str]) -> Part:
+    text = "".join(part.get("text", "") for part in _content(message))
+    name = names.get(str(message.get("tool_call_id")), str(message.get("name") or "unknown"))
+    return {"functionResponse": {"name": name, "response": _response(text, message)}}
+
+
+def _response(text: str, message: Mapping[str, Any]) -> Any:
+    """A result has to be an object; what is none stands in one, under the name that Google's guide gives it."""
+    if message.get("is_error"):
+        return {"error": text}
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"result": text}
+
+
+def _content(message: Mapping[str, Any]) -> list[Part]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"text": content}] if content else []
+    return [part for item in content or () if (part := _part(item)) is not None]
+
+
+def _part(item: Mapping[str, Any]) -> Part | None:
+    if item["type"] != "image_url":
+        text = item.get("text") or item.get("refusal")
+        return {"text": text} if text else None
+    data = _DATA_URL.match(item["image_url"]["url"])
+    if data is None:
+        raise RequestRejectedError(wire_status=400)
+    return {"inlineData": {"mimeType": data["type"].lower(), "data": data["data"]}}
+
+
+def _arguments(text: Any) -> Any:
+    """The arguments of a call as an object. Models now and then write what is none: that is kept under a name."""
+    try:
+        found = msgspec.json.decode(text or "{}")
+    except (msgspec.DecodeError, TypeError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"arguments": text}

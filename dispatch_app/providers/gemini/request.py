@@ -1,0 +1,146 @@
+"""The canonical request in Gemini's words."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from dispatch_app.execution.canonical import Request
+from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.gemini.conversation import conversation_of
+from dispatch_app.providers.openai_chat import plain_headers
+from policies_app.routing.types import Candidate
+
+Fields = dict[str, Any]
+
+_SETTINGS = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "seed": "seed",
+    "presence_penalty": "presencePenalty",
+    "frequency_penalty": "frequencyPenalty",
+}
+_CARRIED = frozenset(
+    {
+        *_SETTINGS,
+        "messages",
+        "n",
+        "stop",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "reasoning_effort",
+        "thinking",
+        "parallel_tool_calls",
+        "modalities",
+    }
+)
+_BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192}
+"""Tokens of thinking that an effort stands for, as Google's own OpenAI-compatible endpoint has them."""
+_MOST_BUDGET = 24_576
+_AS_MUCH_AS_IT_TAKES = -1
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+_encode = msgspec.json.Encoder().encode
+
+
+def prepare(provider: Provider) -> Prepared:
+    """See `Adapter.prepare`."""
+    headers = plain_headers()
+    if provider.secret is not None:
+        headers["x-goog-api-key"] = provider.secret
+    return Prepared(provider=provider, url=f"{provider.base_url.rstrip('/')}/models", headers=headers)
+
+
+def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
+    """See `Adapter.build`."""
+    system, contents = conversation_of(request.fields["messages"])
+    body: Fields = {"contents": contents, "generationConfig": _settings(request, candidate)}
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    body |= _tools(request.fields)
+    method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+    url = f"{prepared.url}/{quote(candidate.model.wire_name, safe='')}:{method}"
+    return Built(url=url, headers=prepared.headers, body=_encode(body))
+
+
+def dropped(request: Request) -> tuple[str, ...]:
+    """See `Adapter.dropped`. What asks for nothing is not told."""
+    asked = (name for name, value in request.fields.items() if name not in _CARRIED and value)
+    return (*asked, *request.extras)
+
+
+def _settings(request: Request, candidate: Candidate) -> Fields:
+    fields = request.fields
+    told: Fields = {"maxOutputTokens": candidate.output_tokens_limit}
+    told |= {theirs: fields[ours] for ours, theirs in _SETTINGS.items() if fields.get(ours) is not None}
+    if request.choices > 1:
+        told["candidateCount"] = request.choices
+    if stop := fields.get("stop"):
+        told["stopSequences"] = [stop] if isinstance(stop, str) else stop
+    if (thinking := _thinking(fields)) is not None:
+        told["thinkingConfig"] = thinking
+    return told | _form(fields.get("response_format") or {})
+
+
+def _form(wanted: Mapping[str, Any]) -> Fields:
+    match wanted.get("type"):
+        case "json_object":
+            return {"responseMimeType": "application/json"}
+        case "json_schema":
+            schema = wanted["json_schema"].get("schema", {})
+            return {"responseMimeType": "application/json", "responseJsonSchema": schema}
+        case _:
+            return {}
+
+
+def _thinking(fields: Mapping[str, Any]) -> Fields | None:
+    """A budget in tokens says more than an effort, and so stands before it."""
+    match fields.get("thinking"):
+        case {"type": "enabled", "budget_tokens": int(tokens)}:
+            return _budget(tokens)
+        case {"type": "disabled"}:
+            return _budget(0)
+    effort = fields.get("reasoning_effort")
+    if effort is not None:
+        return _budget(_BUDGETS.get(effort, _MOST_BUDGET))
+    return _budget(_AS_MUCH_AS_IT_TAKES) if fields.get("thinking") else None
+
+
+def _budget(tokens: int) -> Fields:
+    return {"thinkingBudget": tokens, "includeThoughts": tokens != 0}
+
+
+def _tools(fields: Mapping[str, Any]) -> Fields:
+    tools = fields.get("tools")
+    if not tools:
+        return {}
+    told: Fields = {"tools": [{"functionDeclarations": [_declaration(tool["function"]) for tool in tools]}]}
+    is_strict = any(tool["function"].get("strict") for tool in tools)
+    if (calling := _calling(fields.get("tool_choice"), is_strict=is_strict)) is not None:
+        told["toolConfig"] = {"functionCallingConfig": calling}
+    return told
+
+
+def _declaration(function: Mapping[str, Any]) -> Fields:
+    told: Fields = {"name": function.get("name")}
+    if function.get("description") is not None:
+        told["description"] = function["description"]
+    if function.get("parameters"):
+        told["parametersJsonSchema"] = function["parameters"]
+    return told
+
+
+def _calling(choice: Any, *, is_strict: bool) -> Fields | None:
+    """Calls that must fit their schema have a mode of their own, where the model is free to make any."""
+    match choice:
+        case {"function": {"name": name}}:
+            return {"mode": "ANY", "allowedFunctionNames": [name]}
+        case None | "auto" if is_strict:
+            return {"mode": "VALIDATED"}
+        case str():
+            return {"mode": _MODES.get(choice, "AUTO")}
+        case _:
+            return None
