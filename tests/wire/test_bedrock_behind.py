@@ -1,9 +1,10 @@
-"""OpenAI's official client in front, Bedrock behind: signed requests, event streams, and the vendor's own bill."""
+"""OpenAI's and Anthropic's official clients in front, Bedrock behind: signed requests, event streams, the vendor's own bill."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
@@ -25,6 +26,7 @@ WEATHER: Any = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
+PNG = "iVBORw0KGgo="
 CLOCK: Any = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}
 
 
@@ -43,8 +45,8 @@ def bedrock(bedrock_of_module: SandboxServer) -> SandboxServer:
 
 
 @pytest.fixture
-def client(bedrock: SandboxServer, gateway: RunningGateway) -> openai.OpenAI:
-    """A client of a tenant whose policy `auto` has one model, named by an ARN, behind Bedrock."""
+def key(bedrock: SandboxServer, gateway: RunningGateway) -> str:
+    """The key of a tenant whose policy `auto` has one model, named by an ARN, behind Bedrock."""
     provider = make_provider(
         base_url=bedrock.origin, wire_format=WireFormat.BEDROCK_CONVERSE, region="us-east-1"
     )
@@ -54,9 +56,20 @@ def client(bedrock: SandboxServer, gateway: RunningGateway) -> openai.OpenAI:
     )
     Model.objects.filter(pk=fleet.frontier.pk).update(wire_name=ARN)
     publish(make_policy("auto", models=[fleet.frontier], baseline_model=fleet.frontier))
-    key = make_key(make_tenant()).text
+    text = make_key(make_tenant()).text
     gateway.catch_up()
+    return text
+
+
+@pytest.fixture
+def client(gateway: RunningGateway, key: str) -> openai.OpenAI:
     return gateway.client(key)
+
+
+@pytest.fixture
+def claude(gateway: RunningGateway, key: str) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0, timeout=30) as client:
+        yield client
 
 
 def cost_nanos() -> int:
@@ -146,7 +159,7 @@ def test_a_schema_is_kept_to(client: openai.OpenAI) -> None:
     ("fault", "raised"),
     [
         ("400", openai.BadRequestError),
-        ("rate_limited", openai.RateLimitError),
+        ("429", openai.RateLimitError),
         ("503", openai.InternalServerError),
     ],
 )
@@ -179,3 +192,39 @@ def test_what_converse_has_no_words_for_is_never_sent_there(
         client.chat.completions.create(model="auto", messages=QUESTION, seed=7)
 
     assert not bedrock.journal.requests
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropics_clients_think_and_call_tools_over_several_turns(
+    claude: anthropic.Anthropic, bedrock: SandboxServer, stream: bool
+) -> None:
+    """The vendor checks the signatures that come back, and that every call has its result."""
+    asked: Any = {
+        "model": "auto",
+        "max_tokens": 2_000,
+        "thinking": {"type": "enabled", "budget_tokens": 1_024},
+        "tools": [{"name": "get_weather", "input_schema": WEATHER["function"]["parameters"]}],
+        "messages": [{"role": "user", "content": "Use get_weather for Paris."}],
+    }
+    if stream:
+        with claude.messages.stream(**asked) as events:
+            message = events.get_final_message()
+    else:
+        message = claude.messages.create(**asked)
+
+    assert [block.type for block in message.content] == ["thinking", "tool_use"]
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": message.content[1].id,  # type: ignore[union-attr] # it is a tool_use
+        "content": [{"type": "text", "text": "Rain."}, image],
+        "is_error": True,
+    }
+    turns = [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    answer = claude.messages.create(**asked | {"messages": [*asked["messages"], *turns]})
+
+    assert answer.stop_reason == "end_turn"
+    sent = json.loads(bedrock.journal.requests[-1].body)["messages"]
+    assert sent[1]["content"][0].keys() == {"reasoningContent"}
+    assert sent[2]["content"][0]["toolResult"]["status"] == "error"
+    assert cost_nanos() == bedrock.ledger.total_nanos > 0

@@ -61,7 +61,8 @@ def _tool_result(message: Mapping[str, Any]) -> list[Block]:
     """Cache points may stand behind a result, but not within."""
     content = [block for block in _content(message) if block is not _CACHE_POINT]
     result = {"toolUseId": message.get("tool_call_id"), "content": content}
-    return marked({"toolResult": result}, message)
+    failed = {"status": "error"} if message.get("is_error") else {}
+    return marked({"toolResult": result | failed}, message)
 
 
 def _thoughts(message: Mapping[str, Any]) -> Iterator[Block]:
