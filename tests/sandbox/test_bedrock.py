@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import boto3
@@ -41,24 +42,28 @@ def _without_faults(vendor: SandboxServer) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def client(vendor: SandboxServer) -> Any:
-    return make_client(vendor)
+def client(vendor: SandboxServer) -> Iterator[Any]:
+    with make_client(vendor) as client:
+        yield client
 
 
-def make_client(vendor: SandboxServer, *, secret: str = ACCESS_KEY.partition(":")[2], **options: Any) -> Any:
-    return boto3.client(
+@contextmanager
+def make_client(vendor: SandboxServer, *, secret: str = ACCESS_KEY.partition(":")[2]) -> Iterator[Any]:
+    client = boto3.client(
         "bedrock-runtime",
         endpoint_url=vendor.origin,
         region_name="us-east-1",
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key=secret,
         config=Config(retries={"total_max_attempts": 1}),
-        **options,
     )
+    with closing(client):
+        yield client
 
 
 def read(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(reply["stream"])
+    with closing(reply["stream"]) as events:
+        return list(events)
 
 
 def test_a_reply_has_the_shape_of_the_api(client: Any):
@@ -132,7 +137,7 @@ def test_a_call_can_be_demanded(client: Any, choice: dict[str, Any], name: str):
     assert [block["toolUse"]["name"] for block in reply["output"]["message"]["content"]] == [name]
 
 
-def think(client: Any, messages: Any = CAPITAL, **options: Any) -> dict[str, Any]:
+def think(client: Any, messages: Any = CAPITAL) -> dict[str, Any]:
     own = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
     reply: dict[str, Any] = client.converse(
         modelId="sandbox-frontier", messages=messages, additionalModelRequestFields=own, **options
@@ -290,8 +295,8 @@ def test_models_are_known_by_their_arn_too(client: Any):
 
 
 def test_a_signature_with_another_key_is_refused(vendor: SandboxServer):
-    with pytest.raises(ClientError) as raised:
-        make_client(vendor, secret="wrong").converse(modelId="sandbox-small", messages=CAPITAL)
+    with make_client(vendor, secret="wrong") as client, pytest.raises(ClientError) as raised:
+        client.converse(modelId="sandbox-small", messages=CAPITAL)
 
     assert raised.value.response["Error"]["Code"] == "InvalidSignatureException"
 
