@@ -140,7 +140,7 @@ def test_a_call_can_be_demanded(client: Any, choice: dict[str, Any], name: str):
 def think(client: Any, messages: Any = CAPITAL) -> dict[str, Any]:
     own = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
     reply: dict[str, Any] = client.converse(
-        modelId="sandbox-frontier", messages=messages, additionalModelRequestFields=own, **options
+        modelId="sandbox-frontier", messages=messages, additionalModelRequestFields=own
     )
     return reply
 
