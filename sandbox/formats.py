@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sandbox import bedrock, openai_chat
+from sandbox import anthropic, bedrock, openai_chat
 from sandbox.chat import ChatRequest
 from sandbox.completion import Completion
 from sandbox.errors import ApiError
@@ -47,4 +47,6 @@ class WireFormat(Protocol):
 
 def format_of(request: HttpRequest) -> WireFormat:
     """Return the wire format of a request, told by its path."""
-    return bedrock if bedrock.is_converse(request) else openai_chat
+    if bedrock.is_converse(request):
+        return bedrock
+    return anthropic if anthropic.is_message(request) else openai_chat

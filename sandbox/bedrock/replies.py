@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from sandbox.bedrock.thoughts import sign, think
 from sandbox.completion import Choice, Completion, ToolCall
 from sandbox.errors import ApiError
 from sandbox.event_stream import encode_event
 from sandbox.refusals import bedrock_exception
+from sandbox.thoughts import sign, think
 from sandbox.tokens import count_tokens, split_tokens
 from sandbox.wire import Framing, Headers, Piece, Reply
 

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import Meta
 
-from sandbox.bedrock.thoughts import is_signed
 from sandbox.chat import (
     ChatRequest,
     ContentPart,
@@ -25,6 +24,7 @@ from sandbox.chat import (
     Tool,
 )
 from sandbox.errors import ApiError
+from sandbox.thoughts import is_signed
 from sandbox.wire import HttpRequest
 
 _PATH = re.compile(r"/model/[^/]+/(converse|converse-stream)")

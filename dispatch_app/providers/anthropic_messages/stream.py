@@ -87,7 +87,8 @@ class _StreamDecoder:
             case "message_stop":
                 return _END
             case "error":
-                raise StreamFailedError(wire_status=200, usage=self._usage.buckets())
+                # What the beginning reported is not what it came to.
+                raise StreamFailedError(wire_status=200)
             case _:
                 return self._take_of_block(event)
 

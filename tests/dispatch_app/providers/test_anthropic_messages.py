@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch_app.execution.canonical import ClientFormat, Request
+from dispatch_app.execution.canonical import ClientFormat, Request, StreamPart
 from dispatch_app.execution.errors import (
     ContextTooLongError,
     CredentialRefusedError,
@@ -23,7 +23,6 @@ from dispatch_app.execution.errors import (
 from dispatch_app.providers import anthropic_messages
 from dispatch_app.providers.adapter import Adapter, adapter_of
 from policies_app.routing.codes import WireFormat
-from policies_app.routing.types import Usage
 from tests.dispatch_app.providers.golden import golden, read_stream, told
 from tests.dispatch_app.routing_values import ProviderRow, make_candidate
 
@@ -167,15 +166,17 @@ def test_an_event_that_tells_of_trouble_is_an_error(event: bytes, raised: type[U
         list(anthropic_messages.stream_decoder().feed(event))
 
 
-def test_an_error_in_a_stream_keeps_what_was_reported_before_it() -> None:
+def test_what_a_streams_beginning_reports_is_not_taken_for_what_it_came_to() -> None:
+    """It counts the input and one token; a stream that breaks off then would cost next to nothing."""
     stream = STREAMS["text"].partition(b"event: message_delta")[0]
     decoder = anthropic_messages.stream_decoder()
-    list(decoder.feed(stream))
+    parts = list(decoder.feed(stream))
 
     with pytest.raises(StreamFailedError) as raised:
         list(decoder.feed(b'data: {"type":"error"}\n\n'))
 
-    assert raised.value.usage == Usage(input_tokens=25, output_tokens=1)
+    assert raised.value.usage is None
+    assert all(isinstance(part, StreamPart) and part.usage is None for part in parts)
 
 
 def told_error(kind: str, message: str = "") -> bytes:
