@@ -29,7 +29,7 @@ CHECK_ENVIRONMENT := SECRET_KEY=check SIGNALBOX_API_KEY_PEPPER=Y2hlY2s= SIGNALBO
   DATABASE_URL=postgres://check@127.0.0.1/check SIGNALBOX_STATE_DIR=var/check
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check lint format types imports bench simulate faults chaos mutants screenshots requirements clean
+.PHONY: help up test check lint format types imports bench simulate faults chaos matrix mutants screenshots requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ faults: $(VENV)/development.stamp ## Play every fault in every strategy, an outa
 
 chaos: $(VENV)/development.stamp ## Kill everything under load and count the money (ARGS="--only budgets --trials 20", var/bench/chaos.json)
 	@$(PYTHON) -m tests.chaos $(ARGS)
+
+matrix: $(VENV)/development.stamp ## Try every client with every vendor, feature by feature (var/bench/matrix.json)
+	@$(PYTHON) -m routerproject.embedded.run var/bench/services $(PYTHON) -m tests.matrix
 
 mutants: $(VENV)/development.stamp ## Plant faults into a copy of the code and see whether the suite notices (ARGS="name", JOBS=2)
 	@$(PYTHON) -m tests.mutants $(ARGS)

@@ -1,0 +1,55 @@
+"""`make matrix`: every official client against every vendor, feature by feature; each cell passes or is refused for a reason."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routerproject.settings")
+django.setup()
+
+from bench.database import empty_database  # noqa: E402 — models need the set-up
+from bench.report import Bar, Report  # noqa: E402
+from tests.matrix.cells import Cell, Outcome, Verdict, judge, open_cells  # noqa: E402
+from tests.matrix.market import open_market  # noqa: E402
+from tests.running_servers import running_gateway  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parents[2] / "var" / "bench"
+
+
+def main() -> int:
+    """Try every cell and print the table; the exit code is 1 when a bar was missed."""
+    logging.disable(logging.CRITICAL)
+    os.environ["LOG_LEVEL"] = "CRITICAL"
+    report = Report(name="matrix")
+    with empty_database("signalbox_matrix"), open_market() as market, running_gateway() as gateway:
+        gateway.catch_up()
+        with open_cells(market, gateway) as cells:
+            verdicts = [(cell, judge(cell)) for cell in cells]
+    _report(report, verdicts)
+    return report.finish(RESULTS)
+
+
+def _report(report: Report, verdicts: list[tuple[Cell, Verdict]]) -> None:
+    for cell, verdict in verdicts:
+        report.add_figures(
+            client=cell.client,
+            vendor=cell.vendor.wire_format.value,
+            feature=cell.feature,
+            outcome=f"{verdict.outcome}{': ' if verdict.words else ''}{verdict.words}",
+        )
+    outcomes = [verdict.outcome for _, verdict in verdicts]
+    report.add_figures(
+        cells=len(verdicts), passing=outcomes.count(Outcome.PASSES), refused=outcomes.count(Outcome.REFUSED)
+    )
+    unpaid = sum(not verdict.is_paid for _, verdict in verdicts)
+    report.bars += [
+        Bar(name="cells that fail", figure=outcomes.count(Outcome.FAILS), at_most=0, unit="cells"),
+        Bar(name="cells with another cost than the vendor's bill", figure=unpaid, at_most=0, unit="cells"),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
