@@ -11,6 +11,7 @@ from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.anthropic_request import parse_message
 from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.errors import message_of
+from dispatch_app.gateway.prompt import Prompt
 from policies_app.routing.types import Usage
 
 Block = dict[str, Any]
@@ -38,7 +39,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 def render_reply(
-    *, reply: Reply, dispatch_id: str, created: int, model: str, usage: Usage | None, details: Any
+    *,
+    reply: Reply,
+    dispatch_id: str,
+    created: int,
+    model: str,
+    usage: Usage | None,
+    details: Any,
+    prompt: Prompt,
 ) -> bytes:
     """See `ClientHalf.render_reply`."""
     (choice, *_) = reply.choices
@@ -61,7 +69,7 @@ def render_error(error: DispatchError, *, dispatch_id: UUID) -> bytes:
 class MessageStream:
     """Renders one stream. Blocks come one after the other: what begins a new one ends the one before."""
 
-    def __init__(self, *, dispatch_id: UUID, created: int, includes_usage: bool) -> None:
+    def __init__(self, *, dispatch_id: UUID, created: int, prompt: Prompt) -> None:
         self._id = dispatch_id
         self._has_begun = False
         self._open: tuple[str, int] | None = None

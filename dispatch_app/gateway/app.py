@@ -20,6 +20,7 @@ from dispatch_app.gateway.health import healthz, readyz
 from dispatch_app.gateway.models import list_models, retrieve_model
 from dispatch_app.gateway.native import dispatch, explain
 from dispatch_app.gateway.openai_chat import OPENAI_CHAT
+from dispatch_app.gateway.openai_responses import OPENAI_RESPONSES
 from dispatch_app.gateway.services import Services
 from dispatch_app.gateway.stopping import ending_in_time
 
@@ -53,6 +54,7 @@ class Gateway:
     def _routes(self) -> list[BaseRoute]:
         answers: list[tuple[str, str, Answer]] = [
             ("POST", "/v1/chat/completions", chat),
+            ("POST", "/v1/responses", chat),
             ("POST", "/v1/messages", chat),
             ("POST", "/v1/messages/count_tokens", count_tokens),
             ("POST", "/v1/dispatch", dispatch),
@@ -130,6 +132,8 @@ async def _wrong_method(_exchange: Exchange) -> None:
 
 def _half_of(path: str) -> ClientHalf:
     """Which format the callers of an address speak."""
+    if path == "/v1/responses":
+        return OPENAI_RESPONSES
     return ANTHROPIC_MESSAGES if path.startswith("/v1/messages") else OPENAI_CHAT
 
 

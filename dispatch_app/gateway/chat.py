@@ -36,19 +36,23 @@ async def chat(exchange: Exchange) -> None:
         if prompt.request.stream:
             await _answer_with_stream(exchange, dispatch, prompt, is_verbose=caller.wants_trace)
         else:
-            await _answer_with_reply(exchange, dispatch, is_verbose=caller.wants_trace)
+            await _answer_with_reply(exchange, dispatch, prompt, is_verbose=caller.wants_trace)
 
     await once(exchange, answer)
 
 
-async def _answer_with_reply(exchange: Exchange, dispatch: Dispatch, *, is_verbose: bool) -> None:
+async def _answer_with_reply(
+    exchange: Exchange, dispatch: Dispatch, prompt: Prompt, *, is_verbose: bool
+) -> None:
     reply = await carry_out(exchange, dispatch)
-    body = _rendered(exchange, dispatch, reply, is_verbose=is_verbose)
+    body = _rendered(exchange, dispatch, prompt, reply, is_verbose=is_verbose)
     await keep(exchange, body)
     await send_json(exchange.send, body, headers=exchange.final_headers())
 
 
-def _rendered(exchange: Exchange, dispatch: Dispatch, reply: Reply, *, is_verbose: bool) -> bytes:
+def _rendered(
+    exchange: Exchange, dispatch: Dispatch, prompt: Prompt, reply: Reply, *, is_verbose: bool
+) -> bytes:
     return exchange.half.render_reply(
         reply=reply,
         dispatch_id=exchange.id.hex,
@@ -56,6 +60,7 @@ def _rendered(exchange: Exchange, dispatch: Dispatch, reply: Reply, *, is_verbos
         model=dispatch.progress.model_name,
         usage=dispatch.progress.usage,
         details=dispatch_details(exchange, dispatch) if is_verbose else None,
+        prompt=prompt,
     )
 
 
@@ -67,7 +72,7 @@ async def _answer_with_stream(
 
     async def keep_whole(tail: StreamTail) -> None:
         whole = assemble([*queue.remembered, *tail.parts], wire_status=200, first_byte_at=0.0)
-        await keep(exchange, _rendered(exchange, dispatch, whole, is_verbose=is_verbose))
+        await keep(exchange, _rendered(exchange, dispatch, prompt, whole, is_verbose=is_verbose))
 
     owned = _own(dispatch, queue, keep_whole=keep_whole if is_kept else None)
     exchange.own(owned)
@@ -94,7 +99,7 @@ class _StreamedAnswer:
         self._renderer = exchange.half.render_stream(
             dispatch_id=exchange.id,
             created=int(exchange.now.timestamp()),
-            includes_usage=prompt.includes_usage,
+            prompt=prompt,
         )
 
     async def send(self, queue: StreamQueue) -> None:

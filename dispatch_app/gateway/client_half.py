@@ -29,12 +29,20 @@ class _Parse(Protocol):
 
 class _RenderReply(Protocol):
     def __call__(
-        self, *, reply: Reply, dispatch_id: str, created: int, model: str, usage: Usage | None, details: Any
+        self,
+        *,
+        reply: Reply,
+        dispatch_id: str,
+        created: int,
+        model: str,
+        usage: Usage | None,
+        details: Any,
+        prompt: Prompt,
     ) -> bytes: ...
 
 
 class _RenderStream(Protocol):
-    def __call__(self, *, dispatch_id: UUID, created: int, includes_usage: bool) -> StreamRenderer: ...
+    def __call__(self, *, dispatch_id: UUID, created: int, prompt: Prompt) -> StreamRenderer: ...
 
 
 class _RenderError(Protocol):

@@ -190,7 +190,14 @@ def read_prompt(document: dict[str, Any], *, size: int) -> Prompt:
 
 
 def render_reply(
-    *, reply: Reply, dispatch_id: str, created: int, model: str, usage: Usage | None, details: Any
+    *,
+    reply: Reply,
+    dispatch_id: str,
+    created: int,
+    model: str,
+    usage: Usage | None,
+    details: Any,
+    prompt: Prompt,
 ) -> bytes:
     """The body of a plain answer. `details` becomes its `dispatch` object, None leaves that out."""
     return _encode(
@@ -208,10 +215,10 @@ def render_reply(
 class ChatStream:
     """Renders the events of one stream. A usage event, and a null in the others, is for clients that asked for one."""
 
-    def __init__(self, *, dispatch_id: UUID, created: int, includes_usage: bool) -> None:
+    def __init__(self, *, dispatch_id: UUID, created: int, prompt: Prompt) -> None:
         self._id = f"chatcmpl-{dispatch_id.hex}"
         self._created = created
-        self._includes_usage = includes_usage
+        self._includes_usage = prompt.includes_usage
 
     def part(self, part: StreamPart, *, model: str) -> bytes:
         """One step of the reply."""

@@ -1,7 +1,7 @@
 """A client's prompt, whatever wire format it came in: the canonical request and what routing may know of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dispatch_app.execution.canonical import Request
 from policies_app.routing.codes import Capability, WireFeature
@@ -11,7 +11,7 @@ from policies_app.routing.codes import Capability, WireFeature
 class Prompt:
     """`input_tokens` is an estimate, `input_tokens_bound` never too low; images are counted apart from both.
 
-    `features` is what the request says that not every vendor's wire format can.
+    `features` is what the request says that not every vendor's wire format can, `echo` what its answer repeats of it.
     """
 
     model: str
@@ -25,3 +25,4 @@ class Prompt:
     metadata: Mapping[str, str]
     includes_usage: bool
     features: frozenset[WireFeature] = frozenset()
+    echo: Mapping[str, object] = field(default_factory=dict)

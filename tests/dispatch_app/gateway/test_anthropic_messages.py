@@ -71,7 +71,13 @@ def test_a_plain_reply_reaches_the_client_as_the_vendor_gave_it(fixture: dict[st
     reply = vendor_half.parse_reply(given, wire_status=200, first_byte_at=0.0)
 
     body = render_reply(
-        reply=reply, dispatch_id="1", created=0, model=reply.model, usage=reply.usage, details=None
+        reply=reply,
+        dispatch_id="1",
+        created=0,
+        model=reply.model,
+        usage=reply.usage,
+        details=None,
+        prompt=parse(),
     )
 
     again = vendor_half.parse_reply(body, wire_status=200, first_byte_at=0.0)
@@ -83,7 +89,7 @@ def test_a_plain_reply_reaches_the_client_as_the_vendor_gave_it(fixture: dict[st
 
 
 def rendered(parts: list[StreamPart], usage: Usage | None) -> bytes:
-    stream = MessageStream(dispatch_id=ID, created=0, includes_usage=True)
+    stream = MessageStream(dispatch_id=ID, created=0, prompt=parse())
     body = b"".join(stream.part(part, model="small") for part in parts)
     return body + stream.end(model="small", usage=usage, details={}, is_verbose=False)
 
@@ -121,7 +127,9 @@ def test_what_a_vendor_of_another_format_thought_is_told_without_a_signature() -
     reply = Reply(model="m", choices=[choice], usage=None, wire_status=200, first_byte_at=0.0)
     thought = {"type": "thinking", "thinking": "2 + 2", "signature": ""}
 
-    body = render_reply(reply=reply, dispatch_id="1", created=0, model="m", usage=None, details={"a": 1})
+    body = render_reply(
+        reply=reply, dispatch_id="1", created=0, model="m", usage=None, details={"a": 1}, prompt=parse()
+    )
     streamed = read_stream(vendor_half, [rendered(disassemble(reply), None)])
 
     assert json.loads(body)["content"] == [thought, {"type": "text", "text": "4"}]

@@ -1,0 +1,272 @@
+"""OpenAI's Responses as clients speak them: what comes in, put into canonical words and then checked and measured as these.
+
+The stateless part of it: what was said before comes with each request, and nothing is kept for the next.
+"""
+
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from dispatch_app.execution.canonical import ClientFormat
+from dispatch_app.execution.errors import ErrorCode
+from dispatch_app.gateway.errors import RequestError
+from dispatch_app.gateway.json_guard import parse_object
+from dispatch_app.gateway.openai_chat import read_prompt
+from dispatch_app.gateway.prompt import Prompt
+
+Fields = dict[str, Any]
+
+_REFUSED = frozenset(
+    {"background", "context_management", "conversation", "max_tool_calls", "previous_response_id", "prompt"}
+)
+"""Fields that lean on what would have to be kept here, or let a vendor do more than a reservation covers."""
+_INCLUDED = frozenset({"reasoning.encrypted_content"})
+_SAME = ("model", "stream", "temperature", "top_p", "parallel_tool_calls", "metadata", "user")
+_ECHOED = (
+    "instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning", "temperature", "text",
+    "tool_choice", "tools", "top_p", "user",
+)  # fmt: skip
+
+
+class _Part(msgspec.Struct):
+    type: Literal["input_text", "output_text", "input_image", "refusal", "text"]
+    text: str | None = None
+    image_url: str | None = None
+    refusal: str | None = None
+
+
+class _Summary(msgspec.Struct):
+    text: str = ""
+
+
+class _Item(msgspec.Struct):
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    role: Literal["user", "assistant", "system", "developer"] | None = None
+    content: str | list[_Part] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[_Part] | None = None
+    encrypted_content: str | None = None
+    summary: list[_Summary] = []
+
+
+class _Tool(msgspec.Struct):
+    type: Literal["function"]
+    name: Annotated[str, Meta(min_length=1)]
+    parameters: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class _NamedTool(msgspec.Struct):
+    type: Literal["function"]
+    name: str
+
+
+class _Format(msgspec.Struct):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = "output"
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _Text(msgspec.Struct):
+    format: _Format = msgspec.field(default_factory=_Format)
+    verbosity: str | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+
+
+class _ResponseFields(msgspec.Struct):
+    """The fields that have canonical words."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    input: Annotated[str, Meta(min_length=1)] | Annotated[list[_Item], Meta(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    tools: Annotated[list[_Tool], Meta(max_length=512)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | _NamedTool | None = None
+    text: _Text | None = None
+    reasoning: _Reasoning | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    truncation: Literal["disabled"] | None = None
+
+
+_KNOWN = frozenset({*_ResponseFields.__struct_fields__, *_SAME, *_REFUSED, "service_tier", "stream_options"})
+
+
+def parse_response(body: bytes) -> Prompt:
+    """Read a request's body.
+
+    :raises RequestError: if it is not JSON, not a request for a response, or asks for what is not offered.
+    """
+    document = parse_object(body)
+    asked = _check(document)
+    canonical = dict(_canonical(asked, document))
+    size = max(len(body), len(msgspec.json.encode(canonical)))
+    prompt = read_prompt(canonical, size=size)
+    return replace(
+        prompt,
+        includes_usage=True,
+        echo={name: document[name] for name in _ECHOED if name in document},
+        request=replace(
+            prompt.request,
+            limit_field=None,
+            origin=ClientFormat.OPENAI_RESPONSES,
+            extras={name: value for name, value in document.items() if name not in _KNOWN and value},
+        ),
+    )
+
+
+def _check(document: Fields) -> _ResponseFields:
+    for name, value in document.items():
+        if name in _REFUSED and value not in (None, False):
+            raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
+    try:
+        asked = msgspec.convert(document, _ResponseFields)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        param = path.rstrip("`").removeprefix(".") or None
+        # An enum's message repeats the caller's value, which may be of any size.
+        problem = "This value is not supported." if problem.startswith("Invalid enum") else f"{problem}."
+        raise RequestError(param=param, detail=f"{param}: {problem}" if param else problem) from error
+    if asked.store:
+        raise RequestError(param="store", detail="store: Nothing is kept here. Send false, or leave it out.")
+    if not _INCLUDED.issuperset(asked.include or ()):
+        raise RequestError(param="include", detail="include: Only reasoning.encrypted_content is offered.")
+    return asked
+
+
+def _canonical(asked: _ResponseFields, document: Fields) -> Iterator[tuple[str, Any]]:
+    yield from ((name, document[name]) for name in _SAME if document.get(name) is not None)
+    yield "messages", list(_messages(asked))
+    if asked.max_output_tokens is not None:
+        yield "max_tokens", asked.max_output_tokens
+    if asked.tools:
+        yield "tools", [_tool(tool) for tool in asked.tools]
+        if asked.tool_choice is not None:
+            yield "tool_choice", _tool_choice(asked.tool_choice)
+    if asked.text is not None and asked.text.format.type != "text":
+        yield "response_format", _form(asked.text.format)
+    if asked.text is not None and asked.text.verbosity is not None:
+        yield "verbosity", asked.text.verbosity
+    if asked.reasoning is not None and asked.reasoning.effort is not None:
+        yield "reasoning_effort", asked.reasoning.effort
+
+
+def _messages(asked: _ResponseFields) -> Iterator[Fields]:
+    if asked.instructions:
+        yield {"role": "system", "content": asked.instructions}
+    if isinstance(asked.input, str):
+        yield {"role": "user", "content": asked.input}
+    else:
+        yield from _said(asked.input)
+
+
+def _said(items: Iterable[_Item]) -> Iterator[Fields]:
+    """The model's items, one after the other, are one message: what it thought, said and called."""
+    answer: Fields | None = None
+    for item in items:
+        if item.type in {"reasoning", "function_call"} or item.role == "assistant":
+            answer = _extended(answer or {"role": "assistant"}, item)
+            continue
+        if answer is not None:
+            yield answer
+            answer = None
+        yield _told(item)
+    if answer is not None:
+        yield answer
+
+
+def _extended(answer: Fields, item: _Item) -> Fields:
+    if item.type == "reasoning":
+        return answer | {"thinking_blocks": [*answer.get("thinking_blocks", ()), *_thoughts(item)]}
+    if item.type == "function_call":
+        call = {
+            "id": item.call_id,
+            "type": "function",
+            "function": {"name": item.name, "arguments": item.arguments or "{}"},
+        }
+        return answer | {"tool_calls": [*answer.get("tool_calls", ()), call]}
+    parts = _parts(item.content)
+    before = answer.get("content")
+    return answer | {"content": parts if before is None else [*_listed(before), *_listed(parts)]}
+
+
+def _thoughts(item: _Item) -> list[Fields]:
+    """What a model thought, as this gateway encoded it for its client; anything else says nothing to any vendor."""
+    try:
+        found = msgspec.json.decode(
+            b64decode(item.encrypted_content or "", validate=True), type=list[dict[str, Any]]
+        )
+    except (ValueError, msgspec.DecodeError):
+        return []
+    return found
+
+
+def _told(item: _Item) -> Fields:
+    if item.type == "function_call_output":
+        return {"role": "tool", "tool_call_id": item.call_id, "content": _parts(item.output)}
+    return {"role": item.role or "user", "content": _parts(item.content)}
+
+
+def _parts(content: str | list[_Part] | None) -> str | list[Fields]:
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case [_Part(type="input_text" | "output_text" | "text") as only]:
+            return only.text or ""
+        case _:
+            return [_part(part) for part in content]
+
+
+def _part(part: _Part) -> Fields:
+    if part.type == "input_image":
+        if part.image_url is None:
+            raise RequestError(
+                param="input", detail="input: Images are given by image_url; files are not kept here."
+            )
+        return {"type": "image_url", "image_url": {"url": part.image_url}}
+    if part.type == "refusal":
+        return {"type": "refusal", "refusal": part.refusal or ""}
+    return {"type": "text", "text": part.text or ""}
+
+
+def _listed(content: str | list[Fields]) -> list[Fields]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _tool(tool: _Tool) -> Fields:
+    function: Fields = {"name": tool.name}
+    for name in ("description", "parameters", "strict"):
+        if (value := getattr(tool, name)) is not None:
+            function[name] = value
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: str | _NamedTool) -> str | Fields:
+    if isinstance(choice, str):
+        return choice
+    return {"type": "function", "function": {"name": choice.name}}
+
+
+def _form(wanted: _Format) -> Mapping[str, Any]:
+    if wanted.type == "json_object":
+        return {"type": "json_object"}
+    schema: Fields = {"name": wanted.name, "schema": wanted.schema or {}}
+    if wanted.strict is not None:
+        schema["strict"] = wanted.strict
+    if wanted.description is not None:
+        schema["description"] = wanted.description
+    return {"type": "json_schema", "json_schema": schema}
