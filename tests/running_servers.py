@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,11 @@ class RunningGateway:
         headers = options.pop("headers", {}) | ({} if key is None else {"authorization": f"Bearer {key}"})
         return httpx.post(f"{self.url}{path}", headers=headers, timeout=30, **options)
 
-    def get(self, path: str, key: str | None = None) -> httpx.Response:
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=30)
+    def get(
+        self, path: str, key: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        shown = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx.get(f"{self.url}{path}", headers={**(headers or {}), **shown}, timeout=30)
 
     def catch_up(self) -> None:
         """Wait until the process serves every edit that has been committed."""

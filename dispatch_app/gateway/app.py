@@ -91,7 +91,7 @@ class Gateway:
         """Answer one request; whatever is raised becomes an error in the caller's format."""
         if self._services is None:
             raise RuntimeError("The server did not start the lifespan.")
-        half = _half_of(scope["path"])
+        half = _half_of(scope)
         exchange = Exchange.begin(self._services, scope, receive, send, half=half)
         try:
             await answer(exchange)
@@ -130,11 +130,17 @@ async def _wrong_method(_exchange: Exchange) -> None:
     raise RequestError(status=405, code=ErrorCode.METHOD_NOT_ALLOWED)
 
 
-def _half_of(path: str) -> ClientHalf:
-    """Which format the callers of an address speak."""
+def _half_of(scope: Scope) -> ClientHalf:
+    """Which format a caller speaks: its address says so, and where both have the same one, Anthropic's clients name a version."""
+    path = scope["path"]
     if path == "/v1/responses":
         return OPENAI_RESPONSES
-    return ANTHROPIC_MESSAGES if path.startswith("/v1/messages") else OPENAI_CHAT
+    if path.startswith("/v1/messages"):
+        return ANTHROPIC_MESSAGES
+    is_shared = path.startswith("/v1/models")
+    if is_shared and any(name == b"anthropic-version" for name, _ in scope["headers"]):
+        return ANTHROPIC_MESSAGES
+    return OPENAI_CHAT
 
 
 async def _tell(exchange: Exchange, error: DispatchError) -> None:

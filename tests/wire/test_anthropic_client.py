@@ -7,11 +7,12 @@ from typing import Any
 
 import anthropic
 import pytest
+from pydantic import TypeAdapter
 
 from policies_app.routing.codes import BudgetScope
 from sandbox.faults import Fault, FaultKind
 from sandbox.server import SandboxServer
-from tests.factories import make_budget
+from tests.factories import make_budget, make_key
 from tests.running_servers import RunningGateway, Shop, attempt_rows, dispatch_rows, open_shop, until
 
 QUESTION: Any = {
@@ -231,3 +232,27 @@ def test_tokens_are_counted_without_a_call_or_a_cost(
     assert 5 < counted.input_tokens < 50
     assert dispatch_rows() == []
     assert len(vendor.ledger.entries) == 0
+
+
+def test_models_are_listed_in_the_clients_own_words(
+    gateway: RunningGateway, shop: Shop, client: anthropic.Anthropic
+) -> None:
+    powerful = make_key(shop.tenant, may_call_models=True).text
+    gateway.catch_up()
+
+    assert [model.id for model in client.models.list()] == ["auto"]
+    listed = {model.id: model for model in client.with_options(api_key=powerful).models.list(limit=1)}
+
+    assert listed.keys() == {"auto", "small", "mid", "frontier"}
+    assert listed["small"].max_input_tokens == shop.fleet.small.context_window_tokens
+    told = gateway.get("/v1/models/auto", shop.key, headers={"anthropic-version": "2023-06-01"})
+    model = TypeAdapter(anthropic.types.ModelInfo).validate_json(told.content, strict=True)
+    assert (model.display_name, model.lifecycle) == ("auto", "active")
+    assert client.models.retrieve("auto") == model
+
+
+def test_a_model_that_is_not_there_is_told_of_in_the_clients_own_words(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.NotFoundError) as raised:
+        client.models.retrieve("frontier")
+
+    assert raised.value.type == "not_found_error"
