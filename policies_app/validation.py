@@ -12,6 +12,7 @@ from typing import Any
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
 
+from policies_app.fixed_parameters import fixed_parameters_error
 from policies_app.routing.codes import BudgetAction, BudgetScope, KillScope, RateLimitScope, Strategy
 from policies_app.routing.compilation import DIRECT_POLICY
 
@@ -155,11 +156,21 @@ def schema_error(schema: Mapping[str, Any]) -> str:
 
 
 def model_errors(values: Values) -> FieldErrors:
-    """Limits of a fleet model that contradict each other."""
+    """Limits of a fleet model that contradict each other, and parameters that its row cannot fix."""
+    return dict(_model_errors(values))
+
+
+def _model_errors(values: Values) -> Iterator[tuple[str, str]]:
     context, output = values.get("context_window_tokens"), values.get("max_output_tokens")
     if context is not None and output is not None and output > context:
-        return {"max_output_tokens": f"The output limit cannot exceed the context window of {context}."}
-    return {}
+        yield "max_output_tokens", f"The output limit cannot exceed the context window of {context}."
+    fixed = values.get("fixed_parameters")
+    if fixed is None:
+        return
+    if problem := fixed_parameters_error(fixed):
+        yield "fixed_parameters", problem
+    elif not _is_storable(fixed):
+        yield "fixed_parameters", "It has a text that cannot be stored."
 
 
 def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:

@@ -142,6 +142,7 @@ SPECTACULAR_SETTINGS = {
         "KillScopeEnum": "policies_app.api.vocabularies.KILL_SCOPES",
         "RateLimitKindEnum": "policies_app.api.vocabularies.RATE_LIMIT_KINDS",
         "RateLimitScopeEnum": "policies_app.api.vocabularies.RATE_LIMIT_SCOPES",
+        "RefusedParameterEnum": "policies_app.api.vocabularies.REFUSED_PARAMETERS",
         "TierEnum": "policies_app.api.vocabularies.TIERS",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

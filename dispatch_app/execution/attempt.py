@@ -26,6 +26,11 @@ class RunningAttempt:
     comes_whole: bool = False
     leave: Leave | None = None
 
+    @property
+    def may_think(self) -> bool:
+        """Whether the vendor may generate, and bill, tokens that are never seen."""
+        return self.request.may_think or self.candidate.model.quirks.may_think
+
     def end_leave(self, *, tokens: int) -> None:
         """Return what is left of the leave, once."""
         leave, self.leave = self.leave, None

@@ -245,7 +245,7 @@ class Attempts:
         self._has_lost_client = self._has_lost_client or isinstance(error, ClientGoneError)
         if not is_aside:
             self.error = error.as_dispatch_error()
-        is_unseen = attempt.comes_whole or attempt.request.may_think
+        is_unseen = attempt.comes_whole or attempt.may_think
         received_bytes = None if is_unseen else attempt.received_bytes
         self._conclude(
             Conclusion(

@@ -45,7 +45,7 @@ class Request:
 
     @property
     def may_think(self) -> bool:
-        """Whether the vendor may generate, and bill, tokens that are never seen."""
+        """Whether it asks for tokens that the vendor generates, and bills, and that are never seen."""
         return not _THINKING_FIELDS.isdisjoint(self.fields)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from dispatch_app.execution.errors import StoppedError, UpstreamError
-from policies_app.routing.money import bound_nanos, cost_nanos
+from policies_app.routing.money import bound_nanos, cost_nanos, input_tokens_bound
 from policies_app.routing.types import Candidate, Facts, Usage
 
 
@@ -57,7 +57,9 @@ def _charge_received(candidate: Candidate, facts: Facts, received_bytes: int) ->
         output_tokens_limit=received_bytes,
     )
     return Charge(
-        usage=Usage(input_tokens=_input_tokens_bound(candidate, facts), output_tokens=received_bytes),
+        usage=Usage(
+            input_tokens=input_tokens_bound(facts=facts, model=candidate.model), output_tokens=received_bytes
+        ),
         cost_nanos=min(received, candidate.bound_nanos),
         estimated=True,
     )
@@ -66,16 +68,12 @@ def _charge_received(candidate: Candidate, facts: Facts, received_bytes: int) ->
 def _charge_bound(candidate: Candidate, facts: Facts) -> Charge:
     return Charge(
         usage=Usage(
-            input_tokens=_input_tokens_bound(candidate, facts),
+            input_tokens=input_tokens_bound(facts=facts, model=candidate.model),
             output_tokens=facts.choices * candidate.output_tokens_limit,
         ),
         cost_nanos=candidate.bound_nanos,
         estimated=True,
     )
-
-
-def _input_tokens_bound(candidate: Candidate, facts: Facts) -> int:
-    return facts.input_tokens_bound + facts.images * candidate.model.image_tokens_bound
 
 
 def _is_countable(usage: Usage) -> bool:

@@ -21,11 +21,13 @@ from dispatch_app.execution.errors import (
     UpstreamError,
 )
 from dispatch_app.providers.adapter import Built, Prepared, Provider, StreamEnd
+from dispatch_app.providers.efforts import effort_of
+from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.sse import Event, EventDecoder
+from policies_app.routing.codes import OutputLimitParameter
+from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Candidate, Usage
 
-# These hosts refuse `max_tokens` for their reasoning models; every other server knows it, and some know nothing else.
-_HOSTS_OF_NEW_LIMIT = ("openai.com", "azure.com")
 _RETRIABLE_CLIENT_ERRORS = frozenset({408, 425})
 _MOST_MODEL_NAME = 200
 _STREAM_OPTIONS = {"include_usage": True}
@@ -34,8 +36,6 @@ _FOREIGN = frozenset({"thinking_blocks", "cache_control", "is_error"})
 """Fields of a message that are meant for other vendors, and that strict servers refuse."""
 _ANTHROPICS = ("thinking", "top_k")
 """Canonical fields that only Anthropic's callers fill in, and OpenAI has no words for; of the first, an effort is made."""
-_EFFORTS = {"low": 2_048, "medium": 8_192}
-"""Up to which budget of thinking, in tokens, an effort stands for it."""
 REPLY_MEDIA_TYPE = "application/json"
 STREAM_MEDIA_TYPE = "text/event-stream"
 
@@ -80,7 +80,6 @@ class _ErrorBody(msgspec.Struct):
     type: str | None = None
 
 
-_encode = msgspec.json.Encoder().encode
 _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
@@ -111,12 +110,13 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     """See `Adapter.build`."""
     fields: dict[str, Any] = {"model": candidate.model.wire_name, **_own_words(request)}
     fields["messages"] = _messages(fields["messages"])
-    fields[request.limit_field or _limit_field(prepared.url)] = candidate.output_tokens_limit
+    quirks = candidate.model.quirks
+    fields[_limit_field(request, quirks)] = candidate.output_tokens_limit
     if request.stream:
         fields["stream"] = True
         # Asked for always: money is settled by it. The client sees it only if it asked too.
         fields["stream_options"] = _STREAM_OPTIONS
-    return Built(url=prepared.url, headers=prepared.headers, body=_encode(fields))
+    return Built(url=prepared.url, headers=prepared.headers, body=encoded(fields, quirks))
 
 
 def dropped(request: Request) -> tuple[str, ...]:
@@ -211,14 +211,8 @@ def _own_words(request: Request) -> Mapping[str, Any]:
     if effort == "max":
         fields["reasoning_effort"] = "xhigh"
     elif effort is None and thinking.get("type") == "enabled":
-        fields["reasoning_effort"] = _effort_of(thinking.get("budget_tokens"))
+        fields["reasoning_effort"] = effort_of(thinking.get("budget_tokens"))
     return {name: _unmarked(value) for name, value in fields.items()}
-
-
-def _effort_of(budget_tokens: Any) -> str:
-    """The effort that comes next to a budget of thinking."""
-    tokens = budget_tokens if isinstance(budget_tokens, int) else 0
-    return next((effort for effort, most in _EFFORTS.items() if tokens <= most), "high")
 
 
 def _unmarked(value: Any) -> Any:
@@ -241,9 +235,11 @@ def _messages(messages: list[Any]) -> list[Any]:
     return messages
 
 
-def _limit_field(url: str) -> str:
-    host = url.split("/", 3)[2].partition(":")[0]
-    return "max_completion_tokens" if host.endswith(_HOSTS_OF_NEW_LIMIT) else "max_tokens"
+def _limit_field(request: Request, quirks: Quirks) -> str:
+    """What the limit is called. Every server but OpenAI's own knows `max_tokens`, and some know nothing else."""
+    if quirks.output_limit_parameter is OutputLimitParameter.AUTOMATIC:
+        return request.limit_field or "max_tokens"
+    return quirks.output_limit_parameter.value
 
 
 def _model_name(name: str | None) -> str:

@@ -21,6 +21,7 @@ from dispatch_app.execution.errors import (
 )
 from dispatch_app.execution.ports import UpstreamCall
 from dispatch_app.providers.adapter import Adapter, Prepared, Provider, StreamEnd, adapter_of
+from dispatch_app.providers.quirks import adapted
 from dispatch_app.providers.sse import EventTooLongError
 from dispatch_app.providers.transport import NETWORK_ERRORS, Outgoing, Transport, network_fault
 
@@ -87,7 +88,10 @@ class ProviderUpstream:
     async def _response(self, route: _Route, call: UpstreamCall) -> AsyncIterator[httpx.Response]:
         """Send the request; hand over a reply of status 200 that is closed in the end, whatever happens."""
         built = route.adapter.build(
-            request=call.request, candidate=call.candidate, prepared=route.prepared, now=self._now()
+            request=adapted(call.request, call.candidate),
+            candidate=call.candidate,
+            prepared=route.prepared,
+            now=self._now(),
         )
         request = Outgoing(
             url=built.url,

@@ -20,6 +20,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import CheckboxesField, UsdField, show_usd
+from policies_app.admin.quirks import QuirksForm, quirks_fieldset
 from policies_app.admin.stopping import Stoppable
 from policies_app.models import Credential, Model, Price, Provider
 from policies_app.models.choices import choices_of
@@ -133,7 +134,7 @@ class ProviderAdmin(Stoppable, NeverDeleted, AuditedAdmin):
                 set_provider_secret(credential=row.instance, secret=secret, author_name=author_of(request))
 
 
-class FleetModelForm(forms.ModelForm):  # type: ignore[type-arg]
+class FleetModelForm(QuirksForm):
     capabilities = CheckboxesField(
         choices=choices_of(Capability),
         required=False,
@@ -142,7 +143,7 @@ class FleetModelForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Model
-        exclude = ()  # noqa: DJ006
+        exclude = ()
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
@@ -220,6 +221,9 @@ class FleetModelAdmin(Stoppable, NeverDeleted, AuditedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         fleet: QuerySet[Model] = super().get_queryset(request)
         return fleet.prefetch_related("prices")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return (*super().get_fieldsets(request, obj), quirks_fieldset(obj))
 
     @display(description="Tier", ordering="tier", label=_TIER_COLOURS)
     def shown_tier(self, model: Model) -> str:

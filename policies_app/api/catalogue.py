@@ -9,9 +9,8 @@ from rest_framework import mixins, serializers
 from policies_app.api.checks import StrictModelSerializer
 from policies_app.api.filters import CredentialFilter, ModelFilter, PriceFilter
 from policies_app.api.viewsets import AddOnlyViewSet, EditableViewSet
-from policies_app.api.vocabularies import CAPABILITIES
+from policies_app.api.vocabularies import CAPABILITIES, REFUSED_PARAMETERS
 from policies_app.models import Credential, Model, Price, Provider
-from policies_app.routing.codes import Capability
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.prices import set_price
 from policies_app.validation import model_errors
@@ -104,23 +103,28 @@ class CredentialViewSet(EditableViewSet, mixins.DestroyModelMixin):
             set_provider_secret(credential=credential, secret=secret, author_name=self.author_name())
 
 
-class CapabilitiesField(serializers.MultipleChoiceField):
-    """Some of the capabilities, always in the same order."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(choices=CAPABILITIES, **options)
+class CodesField(serializers.MultipleChoiceField):
+    """Some of a closed set, always in the same order."""
 
     def to_internal_value(self, data: Any) -> list[str]:  # type: ignore[override]
         chosen = super().to_internal_value(data)
-        return [code.value for code in Capability if code.value in chosen]
+        return [code for code in self.choices if code in chosen]
 
     def to_representation(self, value: Any) -> list[str]:  # type: ignore[override]
         return list(value)
 
 
+class CapabilitiesField(CodesField):
+    """Some of the capabilities."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=CAPABILITIES, **options)
+
+
 class ModelSerializer(StrictModelSerializer):
     provider = serializers.SlugRelatedField(slug_field="name", queryset=Provider.objects.all())
     capabilities = CapabilitiesField(required=False)
+    refused_parameters = CodesField(choices=REFUSED_PARAMETERS, required=False)
 
     class Meta:
         model = Model
@@ -136,6 +140,14 @@ class ModelSerializer(StrictModelSerializer):
             "cold_after_s",
             "cold_penalty_ms",
             "keep_warm",
+            "system_prefix",
+            "system_suffix",
+            "system_role",
+            "refused_parameters",
+            "output_limit_parameter",
+            "reasoning_control",
+            "thinks_unasked",
+            "fixed_parameters",
             "enabled",
             "created_at",
         )

@@ -9,9 +9,18 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from policies_app.models.choices import choices_of
-from policies_app.routing.codes import Capability, Tier, WireFormat
+from policies_app.routing.codes import (
+    Capability,
+    OutputLimitParameter,
+    ReasoningControl,
+    RefusedParameter,
+    SystemRole,
+    Tier,
+    WireFormat,
+)
 
 NANOS_PER_USD = 1_000_000_000
+MOST_FRAGMENT_LENGTH = 20_000
 
 
 class Provider(models.Model):
@@ -123,6 +132,54 @@ class Model(models.Model):
     keep_warm = models.BooleanField(
         default=False, help_text="Ping it before it goes cold, within the keep-warm budget. Pings cost money."
     )
+    system_prefix = models.TextField(
+        blank=True,
+        max_length=MOST_FRAGMENT_LENGTH,
+        help_text="What this model alone is told before the system prompt, in each request. Its tokens are paid for.",
+    )
+    system_suffix = models.TextField(
+        blank=True,
+        max_length=MOST_FRAGMENT_LENGTH,
+        help_text="What this model alone is told after the system prompt, e.g. /no_think for Qwen3.",
+    )
+    system_role = models.CharField(
+        max_length=16,
+        choices=choices_of(SystemRole),
+        default=SystemRole.AS_SENT,
+        help_text="Who speaks the system prompt. User: it begins the next message of the user's, for models without"
+        " a system role, such as Gemma.",
+    )
+    refused_parameters = ArrayField(
+        models.CharField(max_length=32, choices=choices_of(RefusedParameter)),
+        default=list,
+        blank=True,
+        help_text="What is ticked is left out for this model, and the caller is told in x-dispatch-dropped.",
+    )
+    output_limit_parameter = models.CharField(
+        max_length=32,
+        choices=choices_of(OutputLimitParameter),
+        default=OutputLimitParameter.AUTOMATIC,
+        help_text="What OpenAI's format calls the limit on the answer. Automatic: max_completion_tokens at OpenAI and"
+        " Azure; elsewhere what the caller called it, else max_tokens.",
+    )
+    reasoning_control = models.CharField(
+        max_length=16,
+        choices=choices_of(ReasoningControl),
+        default=ReasoningControl.AS_SENT,
+        help_text="What thinking is set by. Budget: tokens, as older Claude and Gemini 2.5 take it. Effort: a word, as"
+        " newer Claude and Gemini 3 take it. The caller may send either.",
+    )
+    thinks_unasked = models.BooleanField(
+        default=False,
+        help_text="On: it thinks also if nobody asks it to, and bills thoughts that are not seen, as o3 and GPT-5 do."
+        " What is cut off is then charged what was reserved.",
+    )
+    fixed_parameters = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="A JSON object in the vendor's own words, merged into every request, e.g."
+        ' {"chat_template_kwargs": {"enable_thinking": false}}. Null takes a field away.',
+    )
     enabled = models.BooleanField(default=True, help_text="Off: it leaves every plan.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -139,6 +196,15 @@ class Model(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(tier__in=[tier.value for tier in Tier]), name="model_tier_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    system_role__in=[role.value for role in SystemRole],
+                    output_limit_parameter__in=[name.value for name in OutputLimitParameter],
+                    reasoning_control__in=[control.value for control in ReasoningControl],
+                    refused_parameters__contained_by=[name.value for name in RefusedParameter],
+                ),
+                name="model_quirks_known",
             ),
         )
 

@@ -132,6 +132,52 @@ class WireFeature(StrEnum):
     ANSWER_BEGUN = "answer_begun"
 
 
+class RefusedParameter(StrEnum):
+    """What a model does not take, though its wire format has words for it. It is left out, and the caller is told."""
+
+    TEMPERATURE = "temperature"
+    TOP_P = "top_p"
+    TOP_K = "top_k"
+    PRESENCE_PENALTY = "presence_penalty"
+    FREQUENCY_PENALTY = "frequency_penalty"
+    SEED = "seed"
+    STOP = "stop"
+    LOGIT_BIAS = "logit_bias"
+    PARALLEL_TOOL_CALLS = "parallel_tool_calls"
+    REASONING = "reasoning"
+    """Efforts and budgets of thinking."""
+    TOP_P_BESIDE_TEMPERATURE = "top_p_beside_temperature"
+    SAMPLING_WHILE_REASONING = "sampling_while_reasoning"
+    """Temperature, `top_p` and `top_k` of a request that wants the model to think."""
+    UNKNOWN_FIELDS = "unknown_fields"
+    """Whatever has no canonical words."""
+
+
+class OutputLimitParameter(StrEnum):
+    """What OpenAI's format calls the limit on an answer. `AUTOMATIC` is what the caller called it, else `max_tokens`."""
+
+    AUTOMATIC = "automatic"
+    MAX_TOKENS = "max_tokens"
+    MAX_COMPLETION_TOKENS = "max_completion_tokens"
+
+
+class SystemRole(StrEnum):
+    """Who speaks the system's words to a model. `USER`: they begin what the user says next."""
+
+    AS_SENT = "as_sent"
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+
+
+class ReasoningControl(StrEnum):
+    """What a model's thinking is set by: an effort in words, or a budget in tokens."""
+
+    AS_SENT = "as_sent"
+    EFFORT = "effort"
+    BUDGET = "budget"
+
+
 class DropReason(StrEnum):
     """Why a step of the matched rule is no candidate."""
 

@@ -20,8 +20,8 @@ def cost_nanos(*, usage: Usage, price: Price) -> int:
 def bound_nanos(*, facts: Facts, model: CatalogueModel, price: Price, output_tokens_limit: int) -> int:
     """The most that the request can cost at `model`, whichever buckets its tokens fall in.
 
-    It holds for any usage whose input is within `facts.input_tokens_bound` plus the images at the model's bound, and
-    whose output is within `output_tokens_limit` for each of the choices.
+    It holds for any usage whose input is within `input_tokens_bound` and whose output is within `output_tokens_limit` for
+    each of the choices.
     """
     input_tokens, output_tokens = bound_tokens(
         facts=facts, model=model, output_tokens_limit=output_tokens_limit
@@ -37,16 +37,20 @@ def affordable_output_tokens(*, facts: Facts, model: CatalogueModel, price: Pric
     nanos_a_token = facts.choices * dearest_output_nanos(price)
     if nanos_a_token == 0:
         return None
-    input_tokens = facts.input_tokens_bound + facts.images * model.image_tokens_bound
+    input_tokens = input_tokens_bound(facts=facts, model=model)
     left = nanos * TOKENS_PER_PRICE - input_tokens * dearest_input_nanos(price)
     return left // nanos_a_token
 
 
 def bound_tokens(*, facts: Facts, model: CatalogueModel, output_tokens_limit: int) -> tuple[int, int]:
     """The most input and output tokens that the request can come to at `model`."""
+    return input_tokens_bound(facts=facts, model=model), facts.choices * output_tokens_limit
+
+
+def input_tokens_bound(*, facts: Facts, model: CatalogueModel) -> int:
+    """The most input tokens: the caller's, images at the model's bound, and what the model's row adds."""
     return (
-        facts.input_tokens_bound + facts.images * model.image_tokens_bound,
-        facts.choices * output_tokens_limit,
+        facts.input_tokens_bound + facts.images * model.image_tokens_bound + model.quirks.input_tokens_bound
     )
 
 

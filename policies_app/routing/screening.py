@@ -18,7 +18,7 @@ from policies_app.routing.types import (
     Situation,
     TargetHealth,
 )
-from policies_app.routing.wire_formats import INEXPRESSIBLE
+from policies_app.routing.wire_formats import unsaid
 
 _EJECTED = frozenset({HealthState.OPEN, HealthState.COOLING})
 
@@ -196,13 +196,13 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
     if not needs <= model.capabilities:
         lacking = ", ".join(sorted(needs - model.capabilities))
         return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
-    if unsaid := facts.features & INEXPRESSIBLE[model.wire_format]:
+    if lacking := unsaid(model, facts.features):
         return DroppedCandidate(
             model=model.name,
             reason=DropReason.LACKS_CAPABILITY,
-            detail=f"{', '.join(sorted(unsaid))} in {model.wire_format}",
+            detail=f"{', '.join(sorted(lacking))} in {model.wire_format}",
         )
-    if facts.input_tokens + _asked_output_tokens(facts) > model.context_window_tokens:
+    if _needed_tokens(model, facts) > model.context_window_tokens:
         return DroppedCandidate(
             model=model.name, reason=DropReason.CONTEXT_TOO_SMALL, detail=_context_in_words(model, facts)
         )
@@ -211,7 +211,8 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
 
 def _output_tokens_limit(step: CompiledStep, model: CatalogueModel, facts: Facts) -> int:
     """The least of all limits on one reply: the caller's, the step's, the model's, and what the context leaves."""
-    limit = min(model.max_output_tokens, model.context_window_tokens - facts.input_tokens)
+    left = model.context_window_tokens - model.quirks.input_tokens - facts.input_tokens
+    limit = min(model.max_output_tokens, left)
     if facts.output_tokens is not None:
         limit = min(limit, _asked_output_tokens(facts))
     if step.max_output_tokens is not None:
@@ -239,5 +240,8 @@ def _cap_in_words(cap: _TierCap) -> str:
 
 
 def _context_in_words(model: CatalogueModel, facts: Facts) -> str:
-    needed = facts.input_tokens + _asked_output_tokens(facts)
-    return f"{needed} tokens are needed and {model.context_window_tokens} fit"
+    return f"{_needed_tokens(model, facts)} tokens are needed and {model.context_window_tokens} fit"
+
+
+def _needed_tokens(model: CatalogueModel, facts: Facts) -> int:
+    return facts.input_tokens + model.quirks.input_tokens + _asked_output_tokens(facts)

@@ -22,6 +22,7 @@ from policies_app.routing.codes import (
     WireFeature,
     WireFormat,
 )
+from policies_app.routing.quirks import NO_QUIRKS, Quirks
 from policies_app.routing.validators import JudgeReference, Validator
 
 HEDGE_PERCENTILE = 95
@@ -81,6 +82,7 @@ class CatalogueModel:
     """One model of the fleet as the catalogue describes it. `prices` are ordered by `effective_from`.
 
     `bills_after_cut` says that its vendor may go on, and bill, when the connection is closed before the answer's end.
+    `quirks` is for whoever calls it; here only the tokens count that they add.
     """
 
     id: int
@@ -99,6 +101,7 @@ class CatalogueModel:
     cold_after_s: int | None = None
     cold_penalty_ms: int = 0
     bills_after_cut: bool = True
+    quirks: Quirks = NO_QUIRKS
 
     def price_at(self, now: datetime) -> Price | None:
         """The price row in force at `now`, or None if the model has no price yet."""

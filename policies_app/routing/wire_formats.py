@@ -2,8 +2,17 @@
 
 from collections.abc import Mapping
 
-from policies_app.routing.codes import WireFeature, WireFormat
+from policies_app.routing.codes import RefusedParameter, WireFeature, WireFormat
+from policies_app.routing.types import CatalogueModel
 
+_WITHOUT: Mapping[WireFeature, frozenset[RefusedParameter]] = {
+    WireFeature.SEED: frozenset({RefusedParameter.SEED}),
+    WireFeature.LOGIT_BIAS: frozenset({RefusedParameter.LOGIT_BIAS}),
+    WireFeature.PENALTIES: frozenset({RefusedParameter.PRESENCE_PENALTY, RefusedParameter.FREQUENCY_PENALTY}),
+    WireFeature.SINGLE_TOOL_CALL: frozenset({RefusedParameter.PARALLEL_TOOL_CALLS}),
+    WireFeature.TEMPERATURE_ABOVE_ONE: frozenset({RefusedParameter.TEMPERATURE}),
+}
+"""Features that are of no account where a model's row has these parameters left out."""
 _NOT_IN_OPENAI = frozenset({WireFeature.TOOL_RESULT_IMAGES, WireFeature.ANSWER_BEGUN})
 
 INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
@@ -47,3 +56,16 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
         }
     ),
 }
+
+
+def unsaid(model: CatalogueModel, features: frozenset[WireFeature]) -> frozenset[WireFeature]:
+    """Which of `features` the model could not be told of, unless its row says that they be left out."""
+    lacking = features & INEXPRESSIBLE[model.wire_format]
+    refused = model.quirks.refused_parameters
+    if not lacking or not refused:
+        return lacking
+    return frozenset(feature for feature in lacking if not _is_left_out(feature, refused))
+
+
+def _is_left_out(feature: WireFeature, refused: frozenset[RefusedParameter]) -> bool:
+    return feature in _WITHOUT and _WITHOUT[feature] <= refused

@@ -5,6 +5,7 @@ from collections import defaultdict
 from policies_app.models import Model, Price
 from policies_app.routing import types as routing
 from policies_app.routing.codes import Capability, Tier, WireFormat
+from policies_app.services.quirks import read_quirks
 
 
 def read_catalogue() -> routing.Catalogue:
@@ -48,4 +49,5 @@ def _catalogue_model(row: Model, prices: tuple[routing.Price, ...]) -> routing.C
         cold_after_s=row.cold_after_s,
         cold_penalty_ms=row.cold_penalty_ms,
         bills_after_cut=row.provider.bills_after_cut,
+        quirks=read_quirks(row),
     )

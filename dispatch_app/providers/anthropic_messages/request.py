@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.providers.adapter import Built, Prepared, Provider
 from dispatch_app.providers.anthropic_messages.conversation import conversation_of
 from dispatch_app.providers.openai_chat import plain_headers
+from dispatch_app.providers.quirks import encoded
 from policies_app.routing.types import Candidate
 
 DEFAULT_VERSION = "2023-06-01"
@@ -33,7 +32,6 @@ _CARRIED = frozenset(
     }
 )
 _SAME = ("temperature", "top_p", "top_k")
-_encode = msgspec.json.Encoder().encode
 
 Fields = dict[str, Any]
 
@@ -66,7 +64,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
         body["output_config"] = {**body.get("output_config", {}), **output}
     if request.stream:
         body["stream"] = True
-    return Built(url=prepared.url, headers=prepared.headers, body=_encode(body))
+    return Built(url=prepared.url, headers=prepared.headers, body=encoded(body, candidate.model.quirks))
 
 
 def dropped(request: Request) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dispatch_app.providers.adapter import Built, Prepared, Provider
 from dispatch_app.providers.bedrock_converse.conversation import Block, conversation_of, marked
 from dispatch_app.providers.bedrock_converse.signing import is_access_key, signed_headers
 from dispatch_app.providers.openai_chat import plain_headers
+from dispatch_app.providers.quirks import encoded
 from policies_app.routing.types import Candidate
 
 _REGION = re.compile(r"\bbedrock-runtime(?:-fips)?\.(?P<region>[a-z0-9-]+)\.")
@@ -69,7 +70,8 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     if fields.get("stop"):
         body["additionalModelResponseFieldPaths"] = _MATCHED_STOP
     body |= _tools(fields) | _settings(fields, model=candidate.model.wire_name)
-    return _addressed(_encode(body), request=request, candidate=candidate, prepared=prepared, now=now)
+    told = encoded(body, candidate.model.quirks)
+    return _addressed(told, request=request, candidate=candidate, prepared=prepared, now=now)
 
 
 def dropped(request: Request) -> tuple[str, ...]:

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from dispatch_app.execution.canonical import Request
 from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.efforts import budget_of
 from dispatch_app.providers.gemini.conversation import conversation_of
 from dispatch_app.providers.openai_chat import plain_headers
+from dispatch_app.providers.quirks import encoded
+from policies_app.routing.codes import ReasoningControl
 from policies_app.routing.types import Candidate
 
 Fields = dict[str, Any]
@@ -38,12 +39,10 @@ _CARRIED = frozenset(
         "modalities",
     }
 )
-_BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192}
-"""Tokens of thinking that an effort stands for, as Google's own OpenAI-compatible endpoint has them."""
-_MOST_BUDGET = 24_576
+_LEVELS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
+"""Levels that not all of Google's models have, and those next to them that all have."""
 _AS_MUCH_AS_IT_TAKES = -1
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
-_encode = msgspec.json.Encoder().encode
 
 
 def prepare(provider: Provider) -> Prepared:
@@ -63,7 +62,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     body |= _tools(request.fields)
     method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     url = f"{prepared.url}/{quote(candidate.model.wire_name, safe='')}:{method}"
-    return Built(url=url, headers=prepared.headers, body=_encode(body))
+    return Built(url=url, headers=prepared.headers, body=encoded(body, candidate.model.quirks))
 
 
 def dropped(request: Request) -> tuple[str, ...]:
@@ -80,7 +79,8 @@ def _settings(request: Request, candidate: Candidate) -> Fields:
         told["candidateCount"] = request.choices
     if stop := fields.get("stop"):
         told["stopSequences"] = [stop] if isinstance(stop, str) else stop
-    if (thinking := _thinking(fields)) is not None:
+    control = candidate.model.quirks.reasoning_control
+    if (thinking := _thinking(fields, control)) is not None:
         told["thinkingConfig"] = thinking
     return told | _form(fields.get("response_format") or {})
 
@@ -96,16 +96,18 @@ def _form(wanted: Mapping[str, Any]) -> Fields:
             return {}
 
 
-def _thinking(fields: Mapping[str, Any]) -> Fields | None:
-    """A budget in tokens says more than an effort, and so stands before it."""
+def _thinking(fields: Mapping[str, Any], control: ReasoningControl) -> Fields | None:
+    """A budget in tokens says more than an effort, and so stands before it, where the model takes either."""
+    effort = fields.get("reasoning_effort")
+    if control is ReasoningControl.EFFORT and effort is not None:
+        return {"thinkingLevel": _LEVELS.get(effort, effort), "includeThoughts": effort != "none"}
     match fields.get("thinking"):
         case {"type": "enabled", "budget_tokens": int(tokens)}:
             return _budget(tokens)
         case {"type": "disabled"}:
             return _budget(0)
-    effort = fields.get("reasoning_effort")
     if effort is not None:
-        return _budget(_BUDGETS.get(effort, _MOST_BUDGET))
+        return _budget(budget_of(effort))
     return _budget(_AS_MUCH_AS_IT_TAKES) if fields.get("thinking") else None
 
 

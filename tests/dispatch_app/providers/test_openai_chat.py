@@ -75,14 +75,6 @@ def test_the_limit_keeps_the_name_that_the_caller_gave_it() -> None:
     assert build(limit_field="max_completion_tokens")["max_completion_tokens"] == 50
 
 
-@pytest.mark.parametrize("host", ["api.openai.com", "eu.api.openai.com", "example.openai.azure.com"])
-def test_hosts_that_refuse_the_old_name_of_the_limit_get_the_new_one(host: str) -> None:
-    body = build(prepared=openai_chat.prepare(ProviderRow(base_url=f"https://{host}/v1")))
-
-    assert body["max_completion_tokens"] == 50
-    assert "max_tokens" not in body
-
-
 def test_headers_are_built_from_nothing_but_the_providers_row() -> None:
     assert dict(PREPARED.headers) == {
         "authorization": "Bearer vendor-secret",

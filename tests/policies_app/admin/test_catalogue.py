@@ -32,6 +32,25 @@ def save_provider(client, provider, **fields):
     )
 
 
+def save_model(client, model, **fields):
+    form = {
+        "name": model.name,
+        "provider": model.provider_id,
+        "wire_name": model.wire_name,
+        "tier": "mid",
+        "context_window_tokens": 1000,
+        "max_output_tokens": 100,
+        "image_tokens_bound": 0,
+        "cold_penalty_ms": 0,
+        "system_role": "as_sent",
+        "output_limit_parameter": "automatic",
+        "reasoning_control": "as_sent",
+        "prices-TOTAL_FORMS": 0,
+        "prices-INITIAL_FORMS": 0,
+    }
+    return client.post(f"/admin/policies_app/model/{model.pk}/change/", form | fields)
+
+
 def test_a_secret_is_sealed_and_only_its_end_is_ever_shown(ops):
     provider = make_provider("openai")
 
@@ -111,23 +130,64 @@ def test_a_price_is_never_edited_not_even_by_a_superuser(admin):
 
 
 def test_a_model_whose_output_exceeds_its_context_is_refused_at_that_field(ops, errors_of):
-    model = make_model("small")
-    form = {
-        "name": "small",
-        "provider": model.provider_id,
-        "wire_name": "small",
-        "tier": "mid",
-        "context_window_tokens": 100,
-        "max_output_tokens": 101,
-        "image_tokens_bound": 0,
-        "cold_penalty_ms": 0,
-        "prices-TOTAL_FORMS": 0,
-        "prices-INITIAL_FORMS": 0,
-    }
-
-    errors = errors_of(ops.post(f"/admin/policies_app/model/{model.pk}/change/", form))
+    errors = errors_of(save_model(ops, make_model("small"), context_window_tokens=100, max_output_tokens=101))
 
     assert list(errors) == ["max_output_tokens"]
+
+
+def test_quirks_are_entered_on_the_models_page(ops):
+    model = make_model("small")
+
+    answer = save_model(
+        ops,
+        model,
+        system_prefix="Be brief.",
+        refused_parameters=["temperature", "sampling_while_reasoning"],
+        output_limit_parameter="max_completion_tokens",
+        fixed_parameters='{"chat_template_kwargs": {"enable_thinking": false}}',
+    )
+
+    assert answer.status_code == 302
+    model.refresh_from_db()
+    assert (model.system_prefix, model.system_role) == ("Be brief.", "as_sent")
+    assert model.refused_parameters == ["temperature", "sampling_while_reasoning"]
+    assert model.output_limit_parameter == "max_completion_tokens"
+    assert model.fixed_parameters == {"chat_template_kwargs": {"enable_thinking": False}}
+    entry = AuditEntry.objects.get(subject_type="model", action="changed")
+    assert entry.after["system_prefix"] == "Be brief."
+
+
+def test_the_part_of_the_page_with_quirks_is_folded_away_where_there_are_none(ops):
+    plain, odd = make_model(), make_model(refused_parameters=["stop"])
+
+    def page(model):
+        return ops.get(f"/admin/policies_app/model/{model.pk}/change/").content.decode()
+
+    assert "<details><summary>" in page(plain)
+    assert "<details><summary>" not in page(odd)
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ("{temperature: 1}", "This is no JSON. Names and texts stand in double quotes."),
+        ("[1]", "Write one JSON object"),
+        ('{"generationConfig": {"maxOutputTokens": 5}}', "“maxOutputTokens” cannot be fixed"),
+    ],
+)
+def test_parameters_that_cannot_be_fixed_are_refused_in_words(ops, errors_of, written, complaint):
+    errors = errors_of(save_model(ops, make_model("small"), fixed_parameters=written))
+
+    assert list(errors) == ["fixed_parameters"]
+    assert complaint in errors["fixed_parameters"][0]
+
+
+def test_an_empty_field_fixes_no_parameters(ops):
+    model = make_model("small", fixed_parameters={"min_p": 0.1})
+
+    assert save_model(ops, model, fixed_parameters="").status_code == 302
+    model.refresh_from_db()
+    assert model.fixed_parameters == {}
 
 
 def test_a_new_key_is_shown_once(ops):

@@ -1,0 +1,20 @@
+"""Efforts of thinking in words and budgets of thinking in tokens: each as the other, where a model knows only one."""
+
+from typing import Any
+
+_BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192}
+"""Tokens of thinking that an effort stands for, as Google's own OpenAI-compatible endpoint has them."""
+_MOST_BUDGET = 24_576
+_EFFORTS = {"low": 2_048, "medium": 8_192}
+"""Up to which budget of thinking, in tokens, an effort stands for it."""
+
+
+def budget_of(effort: Any) -> int:
+    """The budget that an effort stands for; that of the highest, if it is not known."""
+    return _BUDGETS.get(str(effort), _MOST_BUDGET)
+
+
+def effort_of(budget_tokens: Any) -> str:
+    """The effort that comes next to a budget of thinking."""
+    tokens = budget_tokens if isinstance(budget_tokens, int) else 0
+    return next((effort for effort, most in _EFFORTS.items() if tokens <= most), "high")

@@ -1,0 +1,213 @@
+"""What a model's row says of it, applied to what it is told. Pure, and the same for every wire format."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from dispatch_app.execution.canonical import Request
+from dispatch_app.providers.efforts import budget_of, effort_of
+from policies_app.routing.codes import ReasoningControl, RefusedParameter, SystemRole
+from policies_app.routing.quirks import Quirks
+from policies_app.routing.types import Candidate
+
+Message = Mapping[str, Any]
+
+LEAST_BUDGET_TOKENS = 1_024
+"""The smallest budget that vendors take. It has to leave room for the answer, so what is smaller is none."""
+_SAMPLING = ("temperature", "top_p", "top_k")
+_REASONING = ("reasoning_effort", "thinking")
+_NAMES: Mapping[RefusedParameter, tuple[str, ...]] = {
+    RefusedParameter.REASONING: _REASONING,
+    RefusedParameter.TOP_P_BESIDE_TEMPERATURE: (),
+    RefusedParameter.SAMPLING_WHILE_REASONING: (),
+    RefusedParameter.UNKNOWN_FIELDS: (),
+}
+"""The canonical fields behind a refused parameter, where it is not one by itself."""
+_CANONICAL = frozenset(
+    {
+        *_SAMPLING,
+        *_REASONING,
+        "messages",
+        "n",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "modalities",
+        "functions",
+        "function_call",
+    }
+)
+_SYSTEM = frozenset({"system", "developer"})
+_BETWEEN = "\n\n"
+
+_encode = msgspec.json.Encoder().encode
+
+
+def adapted(request: Request, candidate: Candidate) -> Request:
+    """The request as the candidate's model takes it."""
+    quirks = candidate.model.quirks
+    if not quirks.alter_requests:
+        return request
+    absent = {*left_out(request, candidate)}
+    fields = {name: value for name, value in request.fields.items() if name not in absent}
+    fields["messages"] = _messages(fields["messages"], quirks)
+    fields |= _reasoning(fields, candidate)
+    if quirks.reasoning_control is ReasoningControl.BUDGET and "thinking" in fields:
+        fields.pop("reasoning_effort", None)
+    extras = {name: value for name, value in request.extras.items() if name not in absent}
+    return replace(request, fields=fields, extras=extras)
+
+
+def left_out(request: Request, candidate: Candidate) -> tuple[str, ...]:
+    """Names of what the caller asked for and the candidate's model is not told, because it would refuse it."""
+    refused = candidate.model.quirks.refused_parameters
+    names = {name for parameter in refused for name in _NAMES.get(parameter, (parameter.value,))}
+    asked = {name: value for name, value in request.fields.items() if value is not None}
+    if not _has_room_to_think(asked, candidate):
+        names |= {*_REASONING}
+    kept = asked.keys() - names
+    if RefusedParameter.SAMPLING_WHILE_REASONING in refused and _asks_to_think(asked, kept):
+        names |= {*_SAMPLING}
+    if RefusedParameter.TOP_P_BESIDE_TEMPERATURE in refused and "temperature" in kept - names:
+        names.add("top_p")
+    if RefusedParameter.UNKNOWN_FIELDS in refused:
+        names |= (asked.keys() | request.extras.keys()) - _CANONICAL
+    return tuple(name for name in (*asked, *request.extras) if name in names)
+
+
+def encoded(fields: Mapping[str, Any], quirks: Quirks) -> bytes:
+    """A request in its vendor's words as JSON, with the parameters that the model's row fixes."""
+    return _encode(_merged(fields, quirks.fixed_parameters) if quirks.fixed_parameters else fields)
+
+
+def _merged(told: Any, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """As RFC 7396 says: objects are merged, null takes away, anything else replaces."""
+    merged = dict(told) if isinstance(told, Mapping) else {}
+    for name, value in fixed.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            merged[name] = _merged(merged.get(name), value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _asks_to_think(fields: Mapping[str, Any], kept: set[str]) -> bool:
+    match fields.get("thinking") if "thinking" in kept else None:
+        case None | {"type": "disabled"}:
+            return "reasoning_effort" in kept and fields["reasoning_effort"] != "none"
+        case _:
+            return True
+
+
+def _reasoning(fields: Mapping[str, Any], candidate: Candidate) -> Mapping[str, Any]:
+    """How much to think, in the terms in which the model takes it."""
+    thinking, effort = fields.get("thinking"), fields.get("reasoning_effort")
+    match candidate.model.quirks.reasoning_control, thinking:
+        case ReasoningControl.EFFORT, {"type": "enabled", "budget_tokens": tokens, **others}:
+            return {
+                "thinking": others | {"type": "adaptive"},
+                "reasoning_effort": effort or effort_of(tokens),
+            }
+        case ReasoningControl.BUDGET, _ if (budget := _budget(fields)) is not None:
+            others = thinking if isinstance(thinking, Mapping) else {}
+            tokens = min(budget, candidate.output_tokens_limit - 1)
+            return {"thinking": {**others, "type": "enabled", "budget_tokens": tokens}}
+        case _:
+            return {}
+
+
+def _budget(fields: Mapping[str, Any]) -> int | None:
+    """The tokens of thinking that a request asks for; None if it asks for none, or leaves it to the model."""
+    match fields.get("thinking"), fields.get("reasoning_effort"):
+        case {"type": "enabled", "budget_tokens": int(tokens)}, _:
+            return tokens
+        case {"type": "disabled"}, _:
+            return None
+        case (None, None) | (_, "none"):
+            return None
+        case _, effort:
+            return max(LEAST_BUDGET_TOKENS, budget_of(effort))
+
+
+def _has_room_to_think(fields: Mapping[str, Any], candidate: Candidate) -> bool:
+    """Whether a budget fits into the output limit, for a model that takes a budget only."""
+    if candidate.model.quirks.reasoning_control is not ReasoningControl.BUDGET:
+        return True
+    return _budget(fields) is None or candidate.output_tokens_limit > LEAST_BUDGET_TOKENS
+
+
+def _messages(messages: list[Message], quirks: Quirks) -> list[Message]:
+    told = _framed(messages, quirks) if quirks.system_prefix or quirks.system_suffix else messages
+    match quirks.system_role:
+        case SystemRole.AS_SENT:
+            return told
+        case SystemRole.USER:
+            return list(_folded(told))
+        case role:
+            return [
+                {**message, "role": role.value} if message["role"] in _SYSTEM else message for message in told
+            ]
+
+
+def _framed(messages: list[Message], quirks: Quirks) -> list[Message]:
+    """The conversation with the row's words around those that the system says at its beginning."""
+    first = next((at for at, message in enumerate(messages) if message["role"] not in _SYSTEM), len(messages))
+    opening = messages[:first] or [{"role": "system", "content": ""}]
+    if quirks.system_prefix:
+        opening = [
+            _with_content(opening[0], _joined(quirks.system_prefix, opening[0].get("content"))),
+            *opening[1:],
+        ]
+    if quirks.system_suffix:
+        opening = [
+            *opening[:-1],
+            _with_content(opening[-1], _joined(opening[-1].get("content"), quirks.system_suffix)),
+        ]
+    return [*opening, *messages[first:]]
+
+
+def _folded(messages: list[Message]) -> Iterator[Message]:
+    """What the system says as the beginning of what the user says next, or as a message of the user's before anybody else speaks."""
+    waiting: Any = None
+    for message in messages:
+        if message["role"] in _SYSTEM:
+            waiting = _joined(waiting, message.get("content"))
+        elif message["role"] == "user":
+            yield _with_content(message, _joined(waiting, message.get("content")))
+            waiting = None
+        else:
+            if waiting:
+                yield {"role": "user", "content": waiting}
+                waiting = None
+            yield message
+    if waiting:
+        yield {"role": "user", "content": waiting}
+
+
+def _with_content(message: Message, content: Any) -> Message:
+    return {**message, "content": content}
+
+
+def _joined(one: Any, other: Any) -> Any:
+    """Two contents as one: texts with a blank line between them, parts one after the other."""
+    if not one or not other:
+        return one or other
+    if isinstance(one, str) and isinstance(other, str):
+        return f"{one}{_BETWEEN}{other}"
+    return [*_parts(one), *_parts(other)]
+
+
+def _parts(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -1,0 +1,73 @@
+"""What one model is told otherwise than its wire format says. Routing carries it and looks at nothing but its tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from policies_app.routing.codes import OutputLimitParameter, ReasoningControl, RefusedParameter, SystemRole
+
+BYTES_OF_A_TOKEN = 4
+FRAMING_TOKENS_OF_FRAGMENTS = 20
+"""What a message of their own, and the blank lines around them, can come to."""
+FRAMING_TOKENS_OF_PARAMETERS = 1_024
+"""What the vendor may add to a prompt because of parameters, beside their own words: as for tools and schemas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """The quirks of one model.
+
+    `system_prefix` and `system_suffix` stand before and after the system's words. `fixed_parameters` are merged into each
+    request, in the vendor's own words. `thinks_unasked` says that the vendor may bill thoughts that nobody asked for, or sees.
+    """
+
+    system_prefix: str = ""
+    system_suffix: str = ""
+    system_role: SystemRole = SystemRole.AS_SENT
+    refused_parameters: frozenset[RefusedParameter] = frozenset()
+    output_limit_parameter: OutputLimitParameter = OutputLimitParameter.AUTOMATIC
+    reasoning_control: ReasoningControl = ReasoningControl.AS_SENT
+    thinks_unasked: bool = False
+    fixed_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def alter_requests(self) -> bool:
+        """Whether a request is another one for this model, whatever its wire format; parameters that are fixed aside."""
+        return bool(
+            self.system_prefix
+            or self.system_suffix
+            or self.refused_parameters
+            or self.system_role is not SystemRole.AS_SENT
+            or self.reasoning_control is not ReasoningControl.AS_SENT
+        )
+
+    @property
+    def may_think(self) -> bool:
+        """Whether the vendor may generate, and bill, unseen tokens for a request that asks for none.
+
+        What a vendor's own words set off is not known here.
+        """
+        return self.thinks_unasked or bool(self.fixed_parameters)
+
+    @property
+    def input_tokens(self) -> int:
+        """An estimate of the tokens that they add to a prompt."""
+        if not (self.system_prefix or self.system_suffix):
+            return 0
+        return BYTES_OF_A_TOKEN + (_size(self.system_prefix) + _size(self.system_suffix)) // BYTES_OF_A_TOKEN
+
+    @property
+    def input_tokens_bound(self) -> int:
+        """The most tokens that they can add to a prompt: no token is shorter than a byte."""
+        tokens = 0
+        if self.system_prefix or self.system_suffix:
+            tokens += FRAMING_TOKENS_OF_FRAGMENTS + _size(self.system_prefix) + _size(self.system_suffix)
+        if self.fixed_parameters:
+            tokens += FRAMING_TOKENS_OF_PARAMETERS + _size(str(self.fixed_parameters))
+        return tokens
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+NO_QUIRKS = Quirks()
