@@ -10,8 +10,7 @@ from starlette.types import Scope
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.progress import Progress
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.providers.adapter import adapter_of
-from dispatch_app.providers.quirks import adapted, left_out
+from dispatch_app.providers.quirks import dropped
 from policies_app.routing.types import Decision
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -147,18 +146,11 @@ def cost_headers(progress: Progress, *, overhead_s: float) -> RawHeaders:
 
 
 def dropped_headers(dispatch: Dispatch) -> RawHeaders:
-    """Names of what the caller asked for and the model that answers was not told.
-
-    Either it refuses that, by its row, or its vendor's format has no words.
-    """
+    """Names of what the caller asked for and the model that answers was not told."""
     candidate = dispatch.progress.candidate
     if candidate is None:
         return []
-    request = dispatch.order.request
-    names = (
-        *left_out(request, candidate),
-        *adapter_of(candidate.model.wire_format).dropped(adapted(request, candidate)),
-    )
+    names = dropped(dispatch.order.request, candidate)
     return [(b"x-dispatch-dropped", header_value(", ".join(names)))] if names else []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dispatch_app.execution.canonical import Request
+from dispatch_app.providers.adapter import adapter_of
 from dispatch_app.providers.efforts import budget_of, effort_of
 from policies_app.routing.codes import ReasoningControl, RefusedParameter, SystemRole
 from policies_app.routing.quirks import Quirks
@@ -16,6 +17,7 @@ Message = Mapping[str, Any]
 
 LEAST_BUDGET_TOKENS = 1_024
 """The smallest budget that vendors take. It has to leave room for the answer, so what is smaller is none."""
+_MOST_SHARE_PCT = 80
 _SAMPLING = ("temperature", "top_p", "top_k")
 _REASONING = ("reasoning_effort", "thinking")
 _NAMES: Mapping[RefusedParameter, tuple[str, ...]] = {
@@ -58,18 +60,23 @@ def adapted(request: Request, candidate: Candidate) -> Request:
     quirks = candidate.model.quirks
     if not quirks.alter_requests:
         return request
-    absent = {*left_out(request, candidate)}
+    absent = {*_left_out(request, candidate)}
     fields = {name: value for name, value in request.fields.items() if name not in absent}
     fields["messages"] = _messages(fields["messages"], quirks)
-    fields |= _reasoning(fields, candidate)
-    if quirks.reasoning_control is ReasoningControl.BUDGET and "thinking" in fields:
-        fields.pop("reasoning_effort", None)
     extras = {name: value for name, value in request.extras.items() if name not in absent}
-    return replace(request, fields=fields, extras=extras)
+    return replace(request, fields=_reasoning(fields, candidate), extras=extras)
 
 
-def left_out(request: Request, candidate: Candidate) -> tuple[str, ...]:
-    """Names of what the caller asked for and the candidate's model is not told, because it would refuse it."""
+def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
+    """Names of what the caller asked for and the candidate's model is not told.
+
+    Either it would refuse that, as its row says, or its vendor's format has no words.
+    """
+    adapter = adapter_of(candidate.model.wire_format)
+    return (*_left_out(request, candidate), *adapter.dropped(adapted(request, candidate)))
+
+
+def _left_out(request: Request, candidate: Candidate) -> tuple[str, ...]:
     refused = candidate.model.quirks.refused_parameters
     names = {name for parameter in refused for name in _NAMES.get(parameter, (parameter.value,))}
     asked = {name: value for name, value in request.fields.items() if value is not None}
@@ -111,41 +118,42 @@ def _asks_to_think(fields: Mapping[str, Any], kept: set[str]) -> bool:
             return True
 
 
-def _reasoning(fields: Mapping[str, Any], candidate: Candidate) -> Mapping[str, Any]:
-    """How much to think, in the terms in which the model takes it."""
+def _reasoning(fields: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
+    """The fields, with how much to think in the terms in which the model takes it."""
     thinking, effort = fields.get("thinking"), fields.get("reasoning_effort")
+    others = {name: value for name, value in fields.items() if name not in _REASONING}
     match candidate.model.quirks.reasoning_control, thinking:
-        case ReasoningControl.EFFORT, {"type": "enabled", "budget_tokens": tokens, **others}:
-            return {
-                "thinking": others | {"type": "adaptive"},
-                "reasoning_effort": effort or effort_of(tokens),
-            }
-        case ReasoningControl.BUDGET, _ if (budget := _budget(fields)) is not None:
-            others = thinking if isinstance(thinking, Mapping) else {}
-            tokens = min(budget, candidate.output_tokens_limit - 1)
-            return {"thinking": {**others, "type": "enabled", "budget_tokens": tokens}}
+        case ReasoningControl.EFFORT, {"type": "enabled", "budget_tokens": tokens, **settings}:
+            told = {"thinking": {**settings, "type": "adaptive"}} if settings else {}
+            return others | told | {"reasoning_effort": effort or effort_of(tokens)}
+        case ReasoningControl.BUDGET, _ if budget := _budget(fields, candidate.output_tokens_limit):
+            settings = thinking if isinstance(thinking, Mapping) else {}
+            return others | {"thinking": {**settings, "type": "enabled", "budget_tokens": budget}}
         case _:
-            return {}
+            return fields
 
 
-def _budget(fields: Mapping[str, Any]) -> int | None:
-    """The tokens of thinking that a request asks for; None if it asks for none, or leaves it to the model."""
+def _budget(fields: Mapping[str, Any], output_tokens_limit: int) -> int | None:
+    """The tokens of thinking that a request asks for and its limit has room for; None if it leaves that to the model, or asks for none.
+
+    An effort takes so much of the limit that an answer still fits into it.
+    """
     match fields.get("thinking"), fields.get("reasoning_effort"):
         case {"type": "enabled", "budget_tokens": int(tokens)}, _:
-            return tokens
-        case {"type": "disabled"}, _:
-            return None
-        case (None, None) | (_, "none"):
+            return min(tokens, output_tokens_limit - 1)
+        case ({"type": "disabled"}, _) | (None, None) | (_, "none"):
             return None
         case _, effort:
-            return max(LEAST_BUDGET_TOKENS, budget_of(effort))
+            most = output_tokens_limit * _MOST_SHARE_PCT // 100
+            return max(LEAST_BUDGET_TOKENS, min(budget_of(effort), most))
 
 
 def _has_room_to_think(fields: Mapping[str, Any], candidate: Candidate) -> bool:
     """Whether a budget fits into the output limit, for a model that takes a budget only."""
     if candidate.model.quirks.reasoning_control is not ReasoningControl.BUDGET:
         return True
-    return _budget(fields) is None or candidate.output_tokens_limit > LEAST_BUDGET_TOKENS
+    limit = candidate.output_tokens_limit
+    return _budget(fields, limit) is None or limit > LEAST_BUDGET_TOKENS
 
 
 def _messages(messages: list[Message], quirks: Quirks) -> list[Message]:

@@ -56,7 +56,9 @@ class QuirksForm(forms.ModelForm):  # type: ignore[type-arg]
 def quirks_fieldset(model: Model | None) -> tuple[str, dict[str, Any]]:
     """The part of the page, open if it says anything."""
     title, options = QUIRKS
-    return QUIRKS if model is not None and _has_quirks(model) else (title, {**options, "classes": ("collapse",)})
+    return (
+        QUIRKS if model is not None and _has_quirks(model) else (title, {**options, "classes": ("collapse",)})
+    )
 
 
 def _has_quirks(model: Model) -> bool:

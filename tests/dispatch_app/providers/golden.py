@@ -17,10 +17,10 @@ from policies_app.routing.types import Usage
 FOLDER = Path(__file__).resolve().parents[2] / "wire" / "fixtures"
 
 
-def golden(wire_format: str, kind: str) -> list[ParameterSet]:
-    """Each fixture of a kind (`requests`, `replies`, `streams`) as a test's parameter, under its file's name."""
-    paths = sorted((FOLDER / wire_format / kind).glob("*.json"))
-    assert paths, f"There are no {kind} of {wire_format}."
+def golden(*folders: str) -> list[ParameterSet]:
+    """Each fixture of a folder (a format, then `requests`, `replies` or `streams`) as a test's parameter, under its file's name."""
+    paths = sorted(FOLDER.joinpath(*folders).glob("*.json"))
+    assert paths, f"There are no {' '.join(reversed(folders))}."
     return [pytest.param(json.loads(path.read_text(encoding="utf-8")), id=path.stem) for path in paths]
 
 
