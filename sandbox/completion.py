@@ -106,7 +106,7 @@ def complete(
     chat: ChatRequest, *, model: VendorModel, cached_tokens: int = 0, speech: Speech = UNSCRIPTED
 ) -> Completion:
     """Let a model serve a request, in its own words or in scripted ones."""
-    reasoning = REASONING_TOKENS.get(chat.reasoning_effort or "", 0)
+    reasoning = REASONING_TOKENS.get(chat.reasoning_effort or model.effort, 0)
     choices = tuple(_choose(chat, model, index, reasoning, speech) for index in range(chat.choices))
     return Completion(
         id=f"chatcmpl-{uuid.uuid4().hex}",

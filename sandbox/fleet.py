@@ -29,7 +29,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorModel:
-    """One model of the vendor. `accuracy` is the share of questions that it answers right."""
+    """One model of the vendor. `accuracy` is the share of questions that it answers right.
+
+    `effort` is how hard it thinks where nobody says. One that `is_choosy` refuses parameters, see `parameters`.
+    """
 
     name: str
     price: Price
@@ -38,6 +41,8 @@ class VendorModel:
     per_token_ms: float
     context_limit_tokens: int
     output_limit_tokens: int
+    effort: str = ""
+    is_choosy: bool = False
 
 
 SMALL = VendorModel(
@@ -67,6 +72,17 @@ FRONTIER = VendorModel(
     context_limit_tokens=200_000,
     output_limit_tokens=32_768,
 )
+REASONER = VendorModel(
+    name="sandbox-reasoner",
+    price=Price(input_nanos=10_000_000_000, cached_input_nanos=1_000_000_000, output_nanos=40_000_000_000),
+    accuracy=0.99,
+    first_token_ms=600,
+    per_token_ms=20,
+    context_limit_tokens=200_000,
+    output_limit_tokens=32_768,
+    effort="medium",
+    is_choosy=True,
+)
 
-FLEET: dict[str, VendorModel] = {model.name: model for model in (SMALL, MID, FRONTIER)}
+FLEET: dict[str, VendorModel] = {model.name: model for model in (SMALL, MID, FRONTIER, REASONER)}
 PRICES: dict[str, Price] = {name: model.price for name, model in FLEET.items()}

@@ -10,6 +10,7 @@ from sandbox.chat import ChatRequest, parse_chat
 from sandbox.completion import Completion, render_plain, render_stream
 from sandbox.errors import ApiError
 from sandbox.faults import ErrorShape
+from sandbox.parameters import check_parameters
 from sandbox.wire import Framing, Headers, HttpRequest, Piece, Reply
 
 ERROR_SHAPE = ErrorShape.OPENAI
@@ -32,7 +33,9 @@ def read_chat(request: HttpRequest) -> ChatRequest:
 
     :raises ApiError: if it is not one.
     """
-    return parse_chat(request.body)
+    chat = parse_chat(request.body)
+    check_parameters(request.body)
+    return chat
 
 
 def caches_prompt(_request: HttpRequest) -> bool:

@@ -43,7 +43,7 @@ class Exchange:
 
 
 class Vendor:
-    """Three models behind OpenAI's API, with their faults, their bill and a memory of what was sent.
+    """Four models behind OpenAI's API, with their faults, their bill and a memory of what was sent.
 
     `speed` divides the models' own latencies: 1 is life-like, infinity has none. Scripted delays are
     exact at any speed.

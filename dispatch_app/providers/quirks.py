@@ -122,12 +122,13 @@ def _reasoning(fields: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
     """The fields, with how much to think in the terms in which the model takes it."""
     thinking, effort = fields.get("thinking"), fields.get("reasoning_effort")
     others = {name: value for name, value in fields.items() if name not in _REASONING}
+    settings = thinking if isinstance(thinking, Mapping) else {}
+    settings = {name: value for name, value in settings.items() if name not in {"type", "budget_tokens"}}
     match candidate.model.quirks.reasoning_control, thinking:
-        case ReasoningControl.EFFORT, {"type": "enabled", "budget_tokens": tokens, **settings}:
+        case ReasoningControl.EFFORT, {"type": "enabled", "budget_tokens": tokens}:
             told = {"thinking": {**settings, "type": "adaptive"}} if settings else {}
             return others | told | {"reasoning_effort": effort or effort_of(tokens)}
         case ReasoningControl.BUDGET, _ if budget := _budget(fields, candidate.output_tokens_limit):
-            settings = thinking if isinstance(thinking, Mapping) else {}
             return others | {"thinking": {**settings, "type": "enabled", "budget_tokens": budget}}
         case _:
             return fields

@@ -62,5 +62,5 @@ def quirks_fieldset(model: Model | None) -> tuple[str, dict[str, Any]]:
 
 
 def _has_quirks(model: Model) -> bool:
-    fields = (Model._meta.get_field(name) for name in QUIRK_FIELDS)
-    return any(getattr(model, field.name) != field.get_default() for field in fields)
+    plain = Model()
+    return any(getattr(model, name) != getattr(plain, name) for name in QUIRK_FIELDS)

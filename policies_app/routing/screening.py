@@ -196,11 +196,11 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
     if not needs <= model.capabilities:
         lacking = ", ".join(sorted(needs - model.capabilities))
         return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
-    if lacking := unsaid(model, facts.features):
+    if left_unsaid := unsaid(model, facts.features):
         return DroppedCandidate(
             model=model.name,
             reason=DropReason.LACKS_CAPABILITY,
-            detail=f"{', '.join(sorted(lacking))} in {model.wire_format}",
+            detail=f"{', '.join(sorted(left_unsaid))} in {model.wire_format}",
         )
     if _needed_tokens(model, facts) > model.context_window_tokens:
         return DroppedCandidate(

@@ -249,8 +249,48 @@ async def test_the_models_are_listed(client: AsyncOpenAI):
         "sandbox-small",
         "sandbox-mid",
         "sandbox-frontier",
+        "sandbox-reasoner",
     ]
     assert (await client.models.retrieve("sandbox-mid")).owned_by == "sandbox"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        (
+            {"max_tokens": 50},
+            "unsupported_parameter",
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        ),
+        (
+            {"temperature": 0.2},
+            "unsupported_value",
+            "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is supported.",
+        ),
+        (
+            {"stop": ["END"]},
+            "unsupported_parameter",
+            "Unsupported parameter: 'stop' is not supported with this model.",
+        ),
+    ],
+)
+async def test_a_reasoning_model_refuses_parameters_in_openais_words(
+    client: AsyncOpenAI, fields, code, message
+):
+    """Words: learn.microsoft.com, "Azure OpenAI reasoning models", section "Not supported"; and the API's own."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client.chat.completions.create(model="sandbox-reasoner", messages=CAPITAL, **fields)
+
+    assert (refused.value.param, refused.value.code) == (*fields, code)
+    assert refused.value.body["message"] == message
+
+
+async def test_a_reasoning_model_takes_the_rest_and_thinks_unasked(client: AsyncOpenAI):
+    completion = await client.chat.completions.create(
+        model="sandbox-reasoner", messages=CAPITAL, max_completion_tokens=500, temperature=1
+    )
+
+    assert completion.usage.completion_tokens_details.reasoning_tokens == 64
 
 
 async def test_an_unknown_model_is_not_found(client: AsyncOpenAI):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
@@ -34,6 +34,7 @@ from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import DispatchRecord
 from dispatch_app.execution.retry_budget import RetryBudget
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
+from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Candidate, RoutePlan, Usage
 from tests.dispatch_app.execution.health import ScriptedHealth
 from tests.dispatch_app.execution.in_memory_ledger import InMemoryLedger
@@ -553,6 +554,41 @@ async def test_a_client_that_hangs_up_on_hidden_reasoning_pays_the_bound() -> No
         await stream(case, sink, fields={"reasoning_effort": "high"})
 
     assert case.ledger.settlements[0].cost_nanos == SMALL.bound_nanos
+
+
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        Quirks(thinks_unasked=True),
+        # What a vendor's own words set off is not known here.
+        Quirks(fixed_parameters={"enable_thinking": True}),
+    ],
+    ids=["thinks unasked", "fixed parameters"],
+)
+async def test_a_client_that_hangs_up_on_a_model_that_may_think_by_itself_pays_the_bound(
+    quirks: Quirks,
+) -> None:
+    sink = CollectingSink()
+    case = scenario(scenes=[[delta("12345"), sink.abandon, finish()]])
+    thinker = replace(SMALL, model=replace(SMALL.model, quirks=quirks))
+
+    with pytest.raises(DispatchError):
+        await stream(case, sink, candidates=[thinker])
+
+    assert case.ledger.settlements[0].cost_nanos == thinker.bound_nanos
+
+
+async def test_what_was_cut_is_charged_with_what_the_models_row_added_to_the_prompt() -> None:
+    sink = CollectingSink()
+    case = scenario(scenes=[[delta("12345"), sink.abandon, finish()]])
+    told = replace(SMALL.model, quirks=Quirks(system_prefix="x" * 30))
+    wordy = replace(SMALL, model=told, bound_nanos=SMALL.bound_nanos + 50)
+
+    with pytest.raises(DispatchError):
+        await stream(case, sink, candidates=[wordy])
+
+    (settlement,) = case.ledger.settlements
+    assert (settlement.cost_nanos, settlement.usage.input_tokens) == (100 + 50 + 5, 150)
 
 
 @pytest.mark.parametrize(

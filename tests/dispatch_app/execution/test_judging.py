@@ -15,6 +15,7 @@ from dispatch_app.execution.judging import (
     read_choice,
     read_score,
 )
+from policies_app.routing.quirks import Quirks
 from tests.dispatch_app.execution.courses import JUDGE, planned
 from tests.dispatch_app.routing_values import make_facts
 
@@ -100,6 +101,17 @@ def test_what_a_judge_reserves_bounds_the_tokens_that_it_is_sent(answer: str) ->
     assert candidate.output_tokens_limit == JUDGE.max_output_tokens
     assert candidate.bound_nanos == facts.input_tokens_bound + JUDGE.max_output_tokens
     assert candidate.timeout_ms == JUDGE.timeout_ms
+
+
+def test_what_a_judge_reserves_covers_what_its_models_row_adds() -> None:
+    request = rating_request(JUDGE, conversation=[], answer="!")
+    plain = planned()
+    wordy = replace(plain, model=replace(plain.model, quirks=Quirks(system_prefix="Rate strictly.")))
+
+    less, _ = judge_candidate(plain, request=request, facts=make_facts())
+    more, _ = judge_candidate(wordy, request=request, facts=make_facts())
+
+    assert more.bound_nanos - less.bound_nanos == wordy.model.quirks.input_tokens_bound > 14
 
 
 def test_pictures_and_tool_calls_of_a_conversation_are_not_shown() -> None:

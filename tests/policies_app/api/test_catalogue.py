@@ -157,3 +157,46 @@ def test_lists_are_searched_and_filtered(ops):
     assert [model["name"] for model in by_tier["results"]] == ["alpha"]
     assert [model["name"] for model in by_name["results"]] == ["beta"]
     assert [model["name"] for model in by_provider["results"]] == ["beta"]
+
+
+def test_quirks_are_set_over_the_api(ops):
+    make_provider("openai")
+    model = new_model(provider="openai")
+    quirks = {
+        "system_prefix": "Be brief.",
+        "system_suffix": "",
+        "system_role": "developer",
+        "refused_parameters": ["stop", "temperature"],
+        "output_limit_parameter": "max_completion_tokens",
+        "reasoning_control": "effort",
+        "thinks_unasked": True,
+        "fixed_parameters": {"verbosity": "low"},
+    }
+
+    created = ops.post("/api/v1/models/", model | quirks, format="json")
+
+    assert created.status_code == 201
+    told = ops.get("/api/v1/models/gpt/").json()
+    # The parameters always stand in the same order.
+    assert {name: told[name] for name in quirks} == quirks | {"refused_parameters": ["temperature", "stop"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("refused_parameters", ["max_tokens"], "is not a valid choice"),
+        ("system_role", "assistant", "is not a valid choice"),
+        ("fixed_parameters", ["min_p"], "Write one JSON object"),
+        ("fixed_parameters", None, "may not be null"),
+        ("fixed_parameters", {"stream": False}, "“stream” cannot be fixed"),
+        ("fixed_parameters", {"note": "\0"}, "It has a text that cannot be stored."),
+        ("system_prefix", "x" * 20_001, "no more than 20000 characters"),
+    ],
+)
+def test_quirks_that_no_model_can_have_are_refused_at_their_field(ops, field, value, complaint):
+    make_provider("openai")
+
+    answer = ops.post("/api/v1/models/", new_model(provider="openai", **{field: value}), format="json")
+
+    assert (answer.status_code, list(answer.json())) == (400, [field])
+    assert complaint in str(answer.json())

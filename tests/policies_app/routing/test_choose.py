@@ -10,6 +10,7 @@ from policies_app.routing.codes import (
     Capability,
     DropReason,
     RefusalCode,
+    RefusedParameter,
     Strategy,
     Tier,
     WireFeature,
@@ -18,6 +19,7 @@ from policies_app.routing.codes import (
 from policies_app.routing.compilation import compile_policy, direct_policy
 from policies_app.routing.conditions import InputTokensBetween, TaskIs, TenantIs
 from policies_app.routing.document import PolicyDocument, StepDocument
+from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Refusal, RuleTrace, Situation
 from tests.policies_app.routing.builders import (
     CALM,
@@ -222,6 +224,13 @@ def test_a_model_named_twice_is_planned_once_with_its_first_step() -> None:
             "101 tokens are needed and 100 fit",
         ),
         (
+            replace(SMALL, context_window_tokens=110, quirks=Quirks(system_prefix="x" * 40)),
+            {},
+            CALM,
+            DropReason.CONTEXT_TOO_SMALL,
+            "115 tokens are needed and 110 fit",
+        ),
+        (
             replace(SMALL, context_window_tokens=149),
             {"output_tokens": 50},
             CALM,
@@ -256,6 +265,51 @@ def test_a_step_that_cannot_take_the_request_is_dropped_with_its_reason(
     assert [(drop.model, drop.reason, drop.detail) for drop in decision.dropped] == [
         ("small", reason, detail)
     ]
+
+
+@pytest.mark.parametrize(
+    ("refused", "features", "is_planned"),
+    [
+        (set(), {WireFeature.SEED}, False),
+        ({RefusedParameter.SEED}, {WireFeature.SEED}, True),
+        # One feature that stays unsaid is enough.
+        ({RefusedParameter.SEED}, {WireFeature.SEED, WireFeature.LOGIT_BIAS}, False),
+        ({RefusedParameter.PRESENCE_PENALTY}, {WireFeature.PENALTIES}, False),
+        (
+            {RefusedParameter.PRESENCE_PENALTY, RefusedParameter.FREQUENCY_PENALTY},
+            {WireFeature.PENALTIES},
+            True,
+        ),
+        ({RefusedParameter.TEMPERATURE}, {WireFeature.TEMPERATURE_ABOVE_ONE}, True),
+        # Nothing stands for these.
+        (set(RefusedParameter), {WireFeature.MULTIPLE_CHOICES}, False),
+    ],
+)
+def test_what_a_models_row_leaves_out_does_not_keep_requests_away_from_it(
+    refused: set[RefusedParameter], features: set[WireFeature], is_planned: bool
+) -> None:
+    small = replace(
+        SMALL,
+        wire_format=WireFormat.ANTHROPIC_MESSAGES,
+        quirks=Quirks(refused_parameters=frozenset(refused)),
+    )
+
+    decision = decide(
+        a_policy(a_default(a_route("small", "mid"))),
+        facts=some_facts(features=frozenset(features)),
+        catalogue=fleet_with(small),
+    )
+
+    assert ("small" in planned(decision)) is is_planned
+
+
+def test_what_a_models_row_adds_to_the_prompt_leaves_less_room_for_the_answer() -> None:
+    small = replace(SMALL, context_window_tokens=500, quirks=Quirks(system_suffix="x" * 40))
+
+    decision = decide(a_policy(), catalogue=fleet_with(small))
+
+    assert decision.plan is not None
+    assert decision.plan.candidates[0].output_tokens_limit == 500 - 100 - 14
 
 
 def test_a_model_that_the_catalogue_does_not_know_is_dropped() -> None:

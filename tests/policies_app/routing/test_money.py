@@ -1,7 +1,10 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies_app.routing.money import affordable_output_tokens, bound_nanos, cost_nanos
+from policies_app.routing.codes import RefusedParameter
+from policies_app.routing.money import affordable_output_tokens, bound_nanos, bound_tokens, cost_nanos
+from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Price, Usage
 from tests.policies_app.routing.builders import LONG_AGO, USD, a_model, a_price, some_facts
 
@@ -25,6 +28,8 @@ usages = st.builds(
     output_tokens=tokens,
     reasoning_tokens=tokens,
 )
+
+fragments = st.builds(Quirks, system_prefix=st.text(), system_suffix=st.text())
 
 
 def test_each_bucket_is_paid_at_its_own_price() -> None:
@@ -70,6 +75,28 @@ def test_the_bound_counts_images_choices_and_the_dearest_bucket() -> None:
     assert bound == (1_000 + 2 * 500) * 2_000 + 3 * 100 * 5_000
 
 
+@pytest.mark.parametrize(
+    ("quirks", "added"),
+    [
+        (Quirks(), 0),
+        # No token is shorter than a byte; a message of their own has a frame.
+        (Quirks(system_prefix="Grüß Gott", system_suffix="/no_think"), 20 + 11 + 9),
+        # What parameters make a vendor add to the prompt is reckoned as for tools.
+        (Quirks(fixed_parameters={"min_p": 1}), 1_024 + 12),
+        # What is left out adds nothing.
+        (Quirks(refused_parameters=frozenset(RefusedParameter), thinks_unasked=True), 0),
+    ],
+)
+def test_what_a_models_row_adds_to_a_prompt_is_in_its_bounds(quirks: Quirks, added: int) -> None:
+    facts, model = some_facts(input_tokens_bound=1_000, images=2), a_model(quirks=quirks)
+    price = a_price(input_nanos=USD, cached_input_nanos=0, cache_write_nanos=0)
+
+    assert bound_tokens(facts=facts, model=model, output_tokens_limit=7) == (2_000 + added, 7)
+    bound = bound_nanos(facts=facts, model=model, price=price, output_tokens_limit=0)
+    assert bound == (2_000 + added) * 1_000
+    assert affordable_output_tokens(facts=facts, model=model, price=price, nanos=bound) == 0
+
+
 @given(usage=usages, price=prices, data=st.data())
 def test_cost_is_a_whole_number_that_never_falls_as_tokens_grow(
     usage: Usage, price: Price, data: st.DataObject
@@ -85,14 +112,14 @@ def test_cost_is_a_whole_number_that_never_falls_as_tokens_grow(
     assert cost_nanos(usage=usage, price=price) <= cost_nanos(usage=more, price=price)
 
 
-@given(price=prices, usage=usages, images=st.integers(0, 5), choices=st.integers(1, 8))
+@given(price=prices, usage=usages, images=st.integers(0, 5), choices=st.integers(1, 8), quirks=fragments)
 def test_no_usage_within_the_bounds_costs_more_than_the_bound(
-    price: Price, usage: Usage, images: int, choices: int
+    price: Price, usage: Usage, images: int, choices: int, quirks: Quirks
 ) -> None:
     used_input = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
     used_output = usage.output_tokens + usage.reasoning_tokens
-    model = a_model(image_tokens_bound=1_000)
-    text_tokens = max(0, used_input - images * model.image_tokens_bound)
+    model = a_model(image_tokens_bound=1_000, quirks=quirks)
+    text_tokens = max(0, used_input - images * model.image_tokens_bound - quirks.input_tokens_bound)
     facts = some_facts(input_tokens_bound=text_tokens, images=images, choices=choices)
 
     bound = bound_nanos(facts=facts, model=model, price=price, output_tokens_limit=-(-used_output // choices))
@@ -100,11 +127,17 @@ def test_no_usage_within_the_bounds_costs_more_than_the_bound(
     assert cost_nanos(usage=usage, price=price) <= bound
 
 
-@given(price=prices, nanos=st.integers(0, 10**15), images=st.integers(0, 5), choices=st.integers(1, 8))
+@given(
+    price=prices,
+    nanos=st.integers(0, 10**15),
+    images=st.integers(0, 5),
+    choices=st.integers(1, 8),
+    quirks=fragments,
+)
 def test_what_is_affordable_is_bounded_by_the_money_and_one_token_more_is_not(
-    price: Price, nanos: int, images: int, choices: int
+    price: Price, nanos: int, images: int, choices: int, quirks: Quirks
 ) -> None:
-    model, facts = a_model(), some_facts(images=images, choices=choices)
+    model, facts = a_model(quirks=quirks), some_facts(images=images, choices=choices)
 
     limit = affordable_output_tokens(facts=facts, model=model, price=price, nanos=nanos)
 
