@@ -814,6 +814,20 @@ _DECISION = (
         tests=ROUTING,
     ),
     Mutant(
+        name="what a model's row adds to a prompt is not paid for",
+        path=f"{_ROUTING}/money.py",
+        search="image_tokens_bound + model.quirks.input_tokens_bound\n",
+        replace="image_tokens_bound\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="what a model thinks unasked is not paid for when it is cut",
+        path=f"{_EXECUTION}/attempt.py",
+        search="        return self.request.may_think or self.candidate.model.quirks.may_think\n",
+        replace="        return self.request.may_think\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
         name="a tag's budget counts what bears the tag with another value",
         path="dispatch_app/snapshot/situation.py",
         search="    return budget.tag is not None and tags.get(budget.tag[0]) == budget.tag[1]\n",
