@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,10 +21,13 @@ LEAST_BUDGET_TOKENS = 1_024
 _MOST_SHARE_PCT = 80
 _SAMPLING = ("temperature", "top_p", "top_k")
 _REASONING = ("reasoning_effort", "thinking")
+_OF_CIRCUMSTANCES = frozenset(
+    {RefusedParameter.TOP_P_BESIDE_TEMPERATURE, RefusedParameter.SAMPLING_WHILE_REASONING}
+)
+"""What is refused only beside something else."""
 _NAMES: Mapping[RefusedParameter, tuple[str, ...]] = {
+    **dict.fromkeys(_OF_CIRCUMSTANCES, ()),
     RefusedParameter.REASONING: _REASONING,
-    RefusedParameter.TOP_P_BESIDE_TEMPERATURE: (),
-    RefusedParameter.SAMPLING_WHILE_REASONING: (),
     RefusedParameter.UNKNOWN_FIELDS: (),
 }
 """The canonical fields behind a refused parameter, where it is not one by itself."""
@@ -78,18 +82,34 @@ def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
 
 def _left_out(request: Request, candidate: Candidate) -> tuple[str, ...]:
     refused = candidate.model.quirks.refused_parameters
-    names = {name for parameter in refused for name in _NAMES.get(parameter, (parameter.value,))}
+    names = _names_of(refused)
     asked = {name: value for name, value in request.fields.items() if value is not None}
     if not _has_room_to_think(asked, candidate):
         names |= {*_REASONING}
-    kept = asked.keys() - names
-    if RefusedParameter.SAMPLING_WHILE_REASONING in refused and _asks_to_think(asked, kept):
-        names |= {*_SAMPLING}
-    if RefusedParameter.TOP_P_BESIDE_TEMPERATURE in refused and "temperature" in kept - names:
-        names.add("top_p")
+    if not refused.isdisjoint(_OF_CIRCUMSTANCES):
+        names |= _refused_for_what_else_is_asked(asked, names, refused)
     if RefusedParameter.UNKNOWN_FIELDS in refused:
         names |= (asked.keys() | request.extras.keys()) - _CANONICAL
     return tuple(name for name in (*asked, *request.extras) if name in names)
+
+
+@cache
+def _names_of(refused: frozenset[RefusedParameter]) -> frozenset[str]:
+    """The names of the fields that are refused in any case."""
+    return frozenset(name for parameter in refused for name in _NAMES.get(parameter, (parameter.value,)))
+
+
+def _refused_for_what_else_is_asked(
+    asked: Mapping[str, Any], names: frozenset[str], refused: frozenset[RefusedParameter]
+) -> set[str]:
+    """The names of the fields that are refused beside others, which are asked for and not refused themselves."""
+    kept = asked.keys() - names
+    found: set[str] = set()
+    if RefusedParameter.SAMPLING_WHILE_REASONING in refused and _asks_to_think(asked, kept):
+        found |= {*_SAMPLING}
+    if RefusedParameter.TOP_P_BESIDE_TEMPERATURE in refused and "temperature" in kept - found:
+        found.add("top_p")
+    return found
 
 
 def encoded(fields: Mapping[str, Any], quirks: Quirks) -> bytes:
