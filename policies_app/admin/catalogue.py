@@ -141,7 +141,7 @@ class FleetModelForm(QuirksForm):
         help_text="A request that needs what is not ticked never goes there.",
     )
 
-    class Meta:
+    class Meta(QuirksForm.Meta):
         model = Model
         exclude = ()
 

@@ -1,9 +1,9 @@
 """The part of a model's page that says what the model is told otherwise than others."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminExpandableTextareaWidget, UnfoldAdminTextareaWidget
 
 from policies_app.admin.fields import CheckboxesField
 from policies_app.models import Model
@@ -47,6 +47,11 @@ class QuirksForm(forms.ModelForm):  # type: ignore[type-arg]
         error_messages={"invalid": "This is no JSON. Names and texts stand in double quotes."},
         help_text=Model._meta.get_field("fixed_parameters").help_text,
     )
+
+    class Meta:
+        widgets: ClassVar = dict.fromkeys(
+            ("system_prefix", "system_suffix"), UnfoldAdminExpandableTextareaWidget
+        )
 
     def clean_fixed_parameters(self) -> Any:
         fixed = self.cleaned_data["fixed_parameters"]
