@@ -91,7 +91,11 @@ class Adapter(Protocol):
         """What all requests to `provider` have in common."""
 
     def build(self, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
-        """The request for one candidate; `now` is for those that are signed."""
+        """The request for one candidate; `now` is for those that are signed.
+
+        It comes as the candidate's model takes it. What its row fixes in the vendor's own words is added by
+        `dispatch_app.providers.quirks.encoded`, which makes the body.
+        """
 
     def dropped(self, request: Request) -> tuple[str, ...]:
         """Names of what the caller asked for and this format does not carry."""

@@ -10,11 +10,10 @@ import msgspec
 from dispatch_app.execution.canonical import Request
 from dispatch_app.providers.adapter import adapter_of
 from dispatch_app.providers.efforts import budget_of, effort_of
-from policies_app.routing.codes import ReasoningControl, RefusedParameter, SystemRole
+from dispatch_app.providers.fragments import conversation_for
+from policies_app.routing.codes import ReasoningControl, RefusedParameter
 from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Candidate
-
-Message = Mapping[str, Any]
 
 LEAST_BUDGET_TOKENS = 1_024
 """The smallest budget that vendors take. It has to leave room for the answer, so what is smaller is none."""
@@ -53,8 +52,6 @@ _CANONICAL = frozenset(
         "function_call",
     }
 )
-_SYSTEM = frozenset({"system", "developer"})
-_BETWEEN = "\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -64,9 +61,9 @@ def adapted(request: Request, candidate: Candidate) -> Request:
     quirks = candidate.model.quirks
     if not quirks.alter_requests:
         return request
-    absent = {*_left_out(request, candidate)}
+    absent = _names_of(quirks.refused_parameters).union(_left_out(request, candidate))
     fields = {name: value for name, value in request.fields.items() if name not in absent}
-    fields["messages"] = _messages(fields["messages"], quirks)
+    fields["messages"] = conversation_for(quirks, fields["messages"])
     extras = {name: value for name, value in request.extras.items() if name not in absent}
     return replace(request, fields=_reasoning(fields, candidate), extras=extras)
 
@@ -74,10 +71,14 @@ def adapted(request: Request, candidate: Candidate) -> Request:
 def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
     """Names of what the caller asked for and the candidate's model is not told.
 
-    Either it would refuse that, as its row says, or its vendor's format has no words.
+    It would refuse that, or is told something else in any case, as its row says; or its vendor's format has no words.
     """
-    adapter = adapter_of(candidate.model.wire_format)
-    return (*_left_out(request, candidate), *adapter.dropped(adapted(request, candidate)))
+    names = (
+        *_left_out(request, candidate),
+        *_overridden(request, candidate.model.quirks),
+        *adapter_of(candidate.model.wire_format).dropped(adapted(request, candidate)),
+    )
+    return tuple(dict.fromkeys(names))
 
 
 def _left_out(request: Request, candidate: Candidate) -> tuple[str, ...]:
@@ -115,6 +116,27 @@ def _refused_for_what_else_is_asked(
 def encoded(fields: Mapping[str, Any], quirks: Quirks) -> bytes:
     """A request in its vendor's words as JSON, with the parameters that the model's row fixes."""
     return _encode(_merged(fields, quirks.fixed_parameters) if quirks.fixed_parameters else fields)
+
+
+def _overridden(request: Request, quirks: Quirks) -> Iterator[str]:
+    """Names of the fields that are fixed. Vendors spell them in their own ways, and have them at other depths."""
+    if not quirks.fixed_parameters:
+        return
+    names = {_squeezed(name) for name in _names(quirks.fixed_parameters)}
+    for name, value in request.fields.items():
+        if value is not None and _squeezed(name) in names:
+            yield name
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield from value
+        for inner in value.values():
+            yield from _names(inner)
+
+
+def _squeezed(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _merged(told: Any, fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,68 +197,3 @@ def _has_room_to_think(fields: Mapping[str, Any], candidate: Candidate) -> bool:
         return True
     limit = candidate.output_tokens_limit
     return _budget(fields, limit) is None or limit > LEAST_BUDGET_TOKENS
-
-
-def _messages(messages: list[Message], quirks: Quirks) -> list[Message]:
-    told = _framed(messages, quirks) if quirks.system_prefix or quirks.system_suffix else messages
-    match quirks.system_role:
-        case SystemRole.AS_SENT:
-            return told
-        case SystemRole.USER:
-            return list(_folded(told))
-        case role:
-            return [
-                {**message, "role": role.value} if message["role"] in _SYSTEM else message for message in told
-            ]
-
-
-def _framed(messages: list[Message], quirks: Quirks) -> list[Message]:
-    """The conversation with the row's words around those that the system says at its beginning."""
-    first = next((at for at, message in enumerate(messages) if message["role"] not in _SYSTEM), len(messages))
-    opening = messages[:first] or [{"role": "system", "content": ""}]
-    if quirks.system_prefix:
-        opening = [
-            _with_content(opening[0], _joined(quirks.system_prefix, opening[0].get("content"))),
-            *opening[1:],
-        ]
-    if quirks.system_suffix:
-        opening = [
-            *opening[:-1],
-            _with_content(opening[-1], _joined(opening[-1].get("content"), quirks.system_suffix)),
-        ]
-    return [*opening, *messages[first:]]
-
-
-def _folded(messages: list[Message]) -> Iterator[Message]:
-    """What the system says as the beginning of what the user says next, or as a message of the user's before anybody else speaks."""
-    waiting: Any = None
-    for message in messages:
-        if message["role"] in _SYSTEM:
-            waiting = _joined(waiting, message.get("content"))
-        elif message["role"] == "user":
-            yield _with_content(message, _joined(waiting, message.get("content")))
-            waiting = None
-        else:
-            if waiting:
-                yield {"role": "user", "content": waiting}
-                waiting = None
-            yield message
-    if waiting:
-        yield {"role": "user", "content": waiting}
-
-
-def _with_content(message: Message, content: Any) -> Message:
-    return {**message, "content": content}
-
-
-def _joined(one: Any, other: Any) -> Any:
-    """Two contents as one: texts with a blank line between them, parts one after the other."""
-    if not one or not other:
-        return one or other
-    if isinstance(one, str) and isinstance(other, str):
-        return f"{one}{_BETWEEN}{other}"
-    return [*_parts(one), *_parts(other)]
-
-
-def _parts(content: Any) -> list[Any]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content

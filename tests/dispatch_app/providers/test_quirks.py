@@ -187,3 +187,40 @@ def test_fixed_parameters_are_merged_as_a_merge_patch(
 ) -> None:
     """Shape: RFC 7396, JSON Merge Patch."""
     assert json.loads(encoded(told, Quirks(fixed_parameters=fixed))) == sent
+
+
+@pytest.mark.parametrize(
+    ("fixed", "names"),
+    [
+        ({"temperature": 1}, ("temperature",)),
+        ({"reasoning_effort": "low", "min_p": 0.1}, ("reasoning_effort",)),
+        # As Gemini has them.
+        ({"generationConfig": {"topP": 0.9, "temperature": None}}, ("temperature", "top_p")),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, ()),
+    ],
+)
+def test_a_caller_is_told_what_is_fixed_to_something_else(
+    fixed: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    fields = {"messages": [USER], "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "high", "stop": None}
+    request = Request(fields=fields, stream=False, choices=1)
+
+    assert dropped(request, candidate_with(quirks_of_row(fixed_parameters=fixed))) == names
+
+
+def test_a_field_that_says_nothing_is_left_out_too_and_not_told_of() -> None:
+    candidate = candidate_with(quirks_of_row(refused_parameters=["temperature"]))
+    request = Request(fields={"messages": [USER], "temperature": None}, stream=False, choices=1)
+
+    assert adapted(request, candidate).fields == {"messages": [USER]}
+    assert dropped(request, candidate) == ()
+
+
+def test_nothing_is_named_twice() -> None:
+    candidate = candidate_with(
+        quirks_of_row(refused_parameters=["seed"], fixed_parameters={"seed": 7, "verbosity": "low"}),
+        wire_format=WireFormat.BEDROCK_CONVERSE,
+    )
+    request = Request(fields={"messages": [USER], "seed": 1, "verbosity": "high"}, stream=False, choices=1)
+
+    assert dropped(request, candidate) == ("seed", "verbosity")
