@@ -8,18 +8,21 @@ from django.utils import timezone
 
 from dispatch_app.models import RollupDay
 from policies_app.admin.fields import show_usd
+from policies_app.admin.price_imports import SEE_PRICES
 from policies_app.admin.wording import draft_state
 from policies_app.models import KillSwitch
 from policies_app.roles import SEE_COSTS
 from policies_app.services.drafts import policies_with_drafts
 from policies_app.services.kill_switches import acknowledgements, current_epoch
+from policies_app.services.price_gaps import count_unpriced
 
 _SHOWN = 8
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the page's context what this person may see."""
-    return context | {"title": "Overview"} | _safety(request) | _routing(request) | _money(request)
+    shown = _safety(request) | _fleet(request) | _routing(request) | _money(request)
+    return context | {"title": "Overview"} | shown
 
 
 def _safety(request: HttpRequest) -> dict[str, Any]:
@@ -35,6 +38,10 @@ def _safety(request: HttpRequest) -> dict[str, Any]:
         "epoch": epoch,
         "serving": acknowledgements(epoch),
     }
+
+
+def _fleet(request: HttpRequest) -> dict[str, Any]:
+    return {"unpriced_count": count_unpriced()} if request.user.has_perm(SEE_PRICES) else {}
 
 
 def _routing(request: HttpRequest) -> dict[str, Any]:

@@ -1,23 +1,29 @@
 """The admin's sidebar: what each person may see, grouped by what they come for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
 
+from policies_app.admin.price_imports import SEE_PRICES
 from policies_app.roles import SEE_HEALTH, SEE_RECONCILER
+from policies_app.services.price_gaps import count_unpriced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One entry: shown to whoever holds the permission (any member of staff, if there is none)."""
+    """One entry: shown to whoever holds the permission (any member of staff, if there is none).
+
+    `count` is how many rows of the page want something done about them: shown unless it is zero.
+    """
 
     title: str
     icon: str
     url_name: str
     permission: str = ""
+    count: Callable[[], int] | None = None
 
 
 def _list_of(title: str, icon: str, model: str) -> Page:
@@ -44,6 +50,13 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
         (
             _list_of("Models", "smart_toy", "policies_app.model"),
             _list_of("Prices", "sell", "policies_app.price"),
+            Page(
+                title="Prices to look at",
+                icon="price_check",
+                url_name="admin:policies_app_model_prices",
+                permission=SEE_PRICES,
+                count=count_unpriced,
+            ),
             _list_of("Providers", "dns", "policies_app.provider"),
             _list_of("Serving processes", "memory", "dispatch_app.servingprocess"),
         ),
@@ -99,4 +112,10 @@ def _items(request: HttpRequest, pages: tuple[Page, ...]) -> Iterator[dict[str, 
     for page in pages:
         if page.permission and not request.user.has_perm(page.permission):
             continue
-        yield {"title": page.title, "icon": page.icon, "link": reverse(page.url_name)}
+        entry = {"title": page.title, "icon": page.icon, "link": reverse(page.url_name)}
+        yield entry | _badge(page)
+
+
+def _badge(page: Page) -> dict[str, Any]:
+    count = page.count() if page.count else 0
+    return {"badge": count, "badge_variant": "warning"} if count else {}

@@ -20,6 +20,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from policies_app.admin.access import NeverDeleted
 from policies_app.admin.auditing import AuditedAdmin, author_of
 from policies_app.admin.fields import CheckboxesField, UsdField, show_usd
+from policies_app.admin.price_imports import PriceImports
 from policies_app.admin.quirks import QuirksForm, quirks_fieldset
 from policies_app.admin.stopping import Stoppable
 from policies_app.models import Credential, Model, Price, Provider
@@ -156,7 +157,7 @@ class PriceInline(TabularInline):
     """The prices so far. A new one is added on its own page, where it says from when it counts."""
 
     model = Price
-    fields = ("effective_from", "input", "cached_input", "cache_write", "output", "reasoning")
+    fields = ("effective_from", "input", "cached_input", "cache_write", "output", "reasoning", "origin")
     readonly_fields = fields
     ordering = ("-effective_from",)
     extra = 0
@@ -186,9 +187,13 @@ class PriceInline(TabularInline):
     def reasoning(self, price: Price) -> str:
         return show_usd(price.reasoning_nanos)
 
+    @admin.display(description="From")
+    def origin(self, price: Price) -> str:
+        return price.source or "by hand"
+
 
 @admin.register(Model)
-class FleetModelAdmin(Stoppable, NeverDeleted, AuditedAdmin):
+class FleetModelAdmin(Stoppable, NeverDeleted, PriceImports, AuditedAdmin):
     kill_scope = KillScope.MODEL
     form = FleetModelForm
     list_display = (
@@ -215,8 +220,8 @@ class FleetModelAdmin(Stoppable, NeverDeleted, AuditedAdmin):
         ),
         ("Cold start", {"fields": ("cold_after_s", "cold_penalty_ms", "keep_warm")}),
     )
-    actions_detail = ("add_price", "stop")
-    actions_row = ("stop",)
+    actions_detail = ("add_price", "price_from_catalogue", "stop")
+    actions_row = ("price_from_catalogue", "stop")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         fleet: QuerySet[Model] = super().get_queryset(request)
@@ -263,7 +268,7 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Price
-        fields = ("model", "effective_from", *PRICE_BUCKETS)
+        fields = ("model", "effective_from", *PRICE_BUCKETS, "note")
 
 
 @admin.register(Price)
@@ -271,7 +276,7 @@ class PriceAdmin(NeverDeleted, ModelAdmin):
     """Rows are added, never edited: the log points at the row that each attempt was charged by."""
 
     form = PriceForm
-    list_display = ("model", "effective_from", "input", "output")
+    list_display = ("model", "effective_from", "input", "output", "origin")
     list_filter = (("model", RelatedDropdownFilter),)
     list_filter_submit = True
     list_select_related = ("model",)
@@ -279,9 +284,16 @@ class PriceAdmin(NeverDeleted, ModelAdmin):
     autocomplete_fields = ("model",)
     ordering = ("-effective_from",)
     fieldsets = (
+        (None, {"fields": ("model", "effective_from", "origin")}),
+        ("USD per million tokens", {"fields": PRICE_BUCKETS}),
+        ("What the amounts do not say", {"fields": ("note",)}),
+    )
+    add_fieldsets = (
         (None, {"fields": ("model", "effective_from")}),
         ("USD per million tokens", {"fields": PRICE_BUCKETS}),
+        ("What the amounts do not say", {"fields": ("note",)}),
     )
+    readonly_fields = ("origin",)
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
         return False
@@ -296,3 +308,7 @@ class PriceAdmin(NeverDeleted, ModelAdmin):
     @admin.display(description="Output, USD per million")
     def output(self, price: Price) -> str:
         return show_usd(price.output_nanos)
+
+    @admin.display(description="From", ordering="source")
+    def origin(self, price: Price) -> str:
+        return price.source or "by hand"

@@ -4,14 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
-from rest_framework import mixins, serializers
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import mixins, serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from policies_app.api.checks import StrictModelSerializer
+from policies_app.api.checks import StrictModelSerializer, StrictSerializer
 from policies_app.api.filters import CredentialFilter, ModelFilter, PriceFilter
 from policies_app.api.viewsets import AddOnlyViewSet, EditableViewSet
 from policies_app.api.vocabularies import CAPABILITIES, REFUSED_PARAMETERS
 from policies_app.models import Credential, Model, Price, Provider
+from policies_app.price_catalogue.types import NotPublished, PublishedModel
 from policies_app.services.credentials import set_provider_secret
+from policies_app.services.price_imports import (
+    Comparison,
+    Standing,
+    compare_with_catalogue,
+    import_price,
+)
 from policies_app.services.prices import set_price
 from policies_app.validation import model_errors
 
@@ -157,16 +168,6 @@ class ModelSerializer(StrictModelSerializer):
         return model_errors(values)
 
 
-class ModelViewSet(EditableViewSet):
-    """The fleet."""
-
-    queryset = Model.objects.select_related("provider").order_by("name")
-    serializer_class = ModelSerializer
-    lookup_field = "name"
-    filterset_class = ModelFilter
-    search_fields = ("name", "wire_name")
-
-
 class PriceSerializer(StrictModelSerializer):
     """Amounts are nano-dollars per million tokens: 1 USD per million tokens is 1,000,000,000."""
 
@@ -183,9 +184,108 @@ class PriceSerializer(StrictModelSerializer):
             "cache_write_nanos",
             "output_nanos",
             "reasoning_nanos",
+            "source",
+            "note",
             "created_at",
         )
-        read_only_fields = ("created_at",)
+        read_only_fields = ("source", "created_at")
+
+
+class ComparedAtSerializer(StrictSerializer):
+    """From when on the published price is wanted, and whose, where the provider's address does not tell."""
+
+    effective_from = serializers.DateTimeField(required=False, help_text="Now, if it is not given.")
+    vendor = serializers.CharField(
+        max_length=64, default="", allow_blank=True, help_text="As the catalogue calls it, such as openai."
+    )
+
+
+class TakePriceSerializer(ComparedAtSerializer):
+    """What to take over, and whether a price that was made by hand may be replaced."""
+
+    replace_hand_made = serializers.BooleanField(default=False)
+    reason = serializers.CharField(
+        max_length=500, default="", allow_blank=True, help_text="For the audit trail."
+    )
+
+
+class PublishedPriceSerializer(serializers.Serializer[PublishedModel]):
+    """A published price, in nano-dollars per million tokens, and what the amounts do not say."""
+
+    source = serializers.CharField()
+    vendor = serializers.CharField()
+    model_id = serializers.CharField()
+    input_nanos = serializers.IntegerField(source="amounts.input_nanos")
+    cached_input_nanos = serializers.IntegerField(source="amounts.cached_input_nanos")
+    cache_write_nanos = serializers.IntegerField(source="amounts.cache_write_nanos")
+    output_nanos = serializers.IntegerField(source="amounts.output_nanos")
+    reasoning_nanos = serializers.IntegerField(source="amounts.reasoning_nanos")
+    notes = serializers.ListField(child=serializers.CharField())
+
+
+class ComparisonSerializer(serializers.Serializer[Comparison]):
+    """A price in force beside the published one. `reason` says why there is none to take."""
+
+    standing = serializers.ChoiceField(choices=[standing.value for standing in Standing])
+    in_force = PriceSerializer(allow_null=True)
+    published = serializers.SerializerMethodField()
+    reason = serializers.SerializerMethodField()
+
+    @extend_schema_field(PublishedPriceSerializer(allow_null=True))
+    def get_published(self, comparison: Comparison) -> dict[str, Any] | None:
+        if isinstance(comparison.published, NotPublished):
+            return None
+        return dict(PublishedPriceSerializer(comparison.published).data)
+
+    def get_reason(self, comparison: Comparison) -> str:
+        return str(comparison.published) if isinstance(comparison.published, NotPublished) else ""
+
+
+class ModelViewSet(EditableViewSet):
+    """The fleet."""
+
+    queryset = Model.objects.select_related("provider").order_by("name")
+    serializer_class = ModelSerializer
+    lookup_field = "name"
+    filterset_class = ModelFilter
+    search_fields = ("name", "wire_name")
+    action_permissions = {
+        "price_from_catalogue": "policies_app.view_price",
+        "take_price_from_catalogue": "policies_app.add_price",
+    }
+
+    @extend_schema(parameters=[ComparedAtSerializer], responses=ComparisonSerializer)
+    @action(detail=True, url_path="price-from-catalogue")
+    def price_from_catalogue(self, request: Request, name: str) -> Response:
+        """Tell how the price in force stands to the published one, and change nothing."""
+        compared = ComparedAtSerializer(data=request.query_params)
+        compared.is_valid(raise_exception=True)
+        return Response(ComparisonSerializer(self._compare(compared.validated_data)).data)
+
+    @extend_schema(request=TakePriceSerializer, responses={200: PriceSerializer, 201: PriceSerializer})
+    @price_from_catalogue.mapping.post
+    def take_price_from_catalogue(self, request: Request, name: str) -> Response:
+        """Add the published price. One that was made by hand is replaced if you say so; 200 if nothing had to be added."""
+        wanted = TakePriceSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        comparison = self._compare(wanted.validated_data)
+        price = import_price(
+            comparison=comparison,
+            author_name=self.author_name(),
+            replace_hand_made=wanted.validated_data["replace_hand_made"],
+            reason=wanted.validated_data["reason"],
+        )
+        added = price is not None
+        told = PriceSerializer(price or comparison.in_force, context=self.get_serializer_context()).data
+        return Response(told, status=status.HTTP_201_CREATED if added else status.HTTP_200_OK)
+
+    def _compare(self, wanted: Mapping[str, Any]) -> Comparison:
+        (comparison,) = compare_with_catalogue(
+            [self.get_object()],
+            effective_from=wanted.get("effective_from"),
+            vendor_id=wanted["vendor"],
+        )
+        return comparison
 
 
 class PriceViewSet(AddOnlyViewSet):

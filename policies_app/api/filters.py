@@ -1,5 +1,6 @@
 """Filters of lists. Rows that a row belongs to are given by name, as everywhere in the API."""
 
+from django.utils import timezone
 from django_filters import rest_framework as filters
 
 from policies_app.models import (
@@ -13,6 +14,7 @@ from policies_app.models import (
     QualityScore,
     RateLimit,
 )
+from policies_app.models.catalogue import ModelQuerySet
 
 
 def _name_of(relation: str) -> filters.CharFilter:
@@ -29,10 +31,16 @@ class CredentialFilter(filters.FilterSet):
 
 class ModelFilter(filters.FilterSet):
     provider = _name_of("provider")
+    priced = filters.BooleanFilter(method="filter_priced", label="Has a price in force.")
 
     class Meta:
         model = Model
         fields = ("enabled", "tier")
+
+    def filter_priced(self, models: ModelQuerySet, _name: str, value: bool) -> ModelQuerySet:  # noqa: FBT001
+        """Those that have a price in force now, or those that lack one."""
+        now = timezone.now()
+        return models.priced(at=now) if value else models.unpriced(at=now)
 
 
 class PriceFilter(filters.FilterSet):

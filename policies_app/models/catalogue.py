@@ -1,11 +1,12 @@
 """Providers, their credentials, models and effective-dated prices."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from policies_app.models.choices import choices_of
@@ -100,6 +101,20 @@ class Credential(models.Model):
         return f"{self.provider}/{self.label}"
 
 
+class ModelQuerySet(models.QuerySet["Model"]):
+    def switched_on(self) -> "ModelQuerySet":
+        """Models that plans may name: they and their providers are enabled."""
+        return self.filter(enabled=True, provider__enabled=True)
+
+    def priced(self, *, at: datetime) -> "ModelQuerySet":
+        """Models that have a price in force at `at`."""
+        return self.filter(Exists(_prices_in_force(at)))
+
+    def unpriced(self, *, at: datetime) -> "ModelQuerySet":
+        """Models that have no price in force at `at`, and so are never called."""
+        return self.exclude(Exists(_prices_in_force(at)))
+
+
 class Model(models.Model):
     """One model of the fleet, as Signalbox names it."""
 
@@ -183,6 +198,8 @@ class Model(models.Model):
     enabled = models.BooleanField(default=True, help_text="Off: it leaves every plan.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    objects = ModelQuerySet.as_manager()
+
     class Meta:
         constraints = (
             models.CheckConstraint(
@@ -212,6 +229,18 @@ class Model(models.Model):
         return self.name
 
 
+class PriceQuerySet(models.QuerySet["Price"]):
+    def in_force(self, *, at: datetime) -> "PriceQuerySet":
+        """The price of each model that counts at `at`, for those that have one."""
+        return (
+            self.filter(effective_from__lte=at).order_by("model_id", "-effective_from").distinct("model_id")
+        )
+
+
+def _prices_in_force(at: datetime) -> models.QuerySet["Price"]:
+    return Price.objects.filter(model=OuterRef("pk"), effective_from__lte=at)
+
+
 class Price(models.Model):
     """What a model costs from an instant on. Rows are added, never edited: the log points at them.
 
@@ -231,7 +260,24 @@ class Price(models.Model):
     reasoning_nanos = models.PositiveBigIntegerField(
         help_text="Hidden reasoning tokens; usually the output price."
     )
+    source = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The catalogue that it was taken from; empty for a price made by hand.",
+    )
+    note = models.TextField(
+        max_length=2_000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What the amounts do not say, such as a contract's number, or what they leave out.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = PriceQuerySet.as_manager()
 
     class Meta:
         constraints = (
@@ -246,6 +292,11 @@ class Price(models.Model):
         return (
             f"{self.model} from {self.effective_from:%Y-%m-%d %H:%M}: {self.input_usd}/{self.output_usd} USD"
         )
+
+    @property
+    def is_hand_made(self) -> bool:
+        """Whether somebody set it, rather than taking it from a catalogue."""
+        return not self.source
 
     @property
     def input_usd(self) -> Decimal:

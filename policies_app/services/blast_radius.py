@@ -111,7 +111,7 @@ def _losses(switch: KillSwitch) -> Iterator[RuleLoss]:
     available = {model.name for model in models if model.enabled and model.provider.enabled}
     available -= _stopped_already(models)
     stopped = {model.name for model in models if _stops(switch, model)}
-    for document in _published_documents():
+    for document in published_documents():
         for rule in document.rules:
             is_whole = _stops_rule(switch, document, rule)
             if loss := _loss(document, rule, stopped=available if is_whole else stopped, available=available):
@@ -129,7 +129,8 @@ def _loss(
     return RuleLoss(policy=document.name, rule=rule.name, lost=lost, left=left)
 
 
-def _published_documents() -> Iterator[PolicyDocument]:
+def published_documents() -> Iterator[PolicyDocument]:
+    """What is live of the policies that are enabled, in the order of their names."""
     policies = Policy.objects.filter(enabled=True).exclude(live_version=None).select_related("live_version")
     for policy in policies.order_by("name"):
         if policy.live_version is not None:

@@ -25,14 +25,18 @@ def set_price(
     cache_write_nanos: int | None = None,
     reasoning_nanos: int | None = None,
     effective_from: datetime | None = None,
+    source: str = "",
+    note: str = "",
     reason: str = "",
 ) -> Price:
     """Add a price in force from `effective_from` (now) on, in nano-dollars per million tokens.
 
-    Cached input and cache writes cost as much as input, and reasoning as much as output, unless given.
+    Cached input and cache writes cost as much as input, and reasoning as much as output, unless given. `source` is empty
+    for a price made by hand.
 
     :raises PriceExistsError: if the model has a price from that very instant on.
     """
+    lock_prices(model)
     since = effective_from or timezone.now()
     if Price.objects.filter(model=model, effective_from=since).exists():
         raise PriceExistsError(f"{model} already has a price from {since:%Y-%m-%d %H:%M:%S} UTC on.")
@@ -44,6 +48,13 @@ def set_price(
         cache_write_nanos=input_nanos if cache_write_nanos is None else cache_write_nanos,
         output_nanos=output_nanos,
         reasoning_nanos=output_nanos if reasoning_nanos is None else reasoning_nanos,
+        source=source,
+        note=note,
     )
     record_creation(subject=price, author_name=author_name, reason=reason)
     return price
+
+
+def lock_prices(model: Model) -> None:
+    """Let no other transaction add a price of `model` until this one ends. Attempts that name it go on."""
+    Model.objects.select_for_update(no_key=True).filter(pk=model.pk).first()
