@@ -65,7 +65,8 @@ class ImportForm(forms.Form):
 
     def show_again(self) -> None:
         """Let the page that comes next be confirmed for what it shows."""
-        self.data = {**self.data.dict(), "shown": self.fingerprint} if self.is_bound else self.data
+        if self.is_bound:
+            self.data = {**dict(self.data.items()), "shown": self.fingerprint}
 
     def clean_shown(self) -> str:
         shown: str = self.cleaned_data["shown"]

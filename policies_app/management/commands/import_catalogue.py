@@ -212,7 +212,7 @@ def _new_models(provider: Provider | None, options: dict[str, Any]) -> list[Mode
 
 
 def _new(comparisons: Iterable[Comparison]) -> Iterator[Comparison]:
-    return (one for one in comparisons if one.model.pk is None)
+    return (one for one in comparisons if not one.model.pk)
 
 
 def _describe(comparisons: list[Comparison]) -> Iterator[str]:
