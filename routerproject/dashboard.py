@@ -8,10 +8,9 @@ from django.utils import timezone
 
 from dispatch_app.models import RollupDay
 from policies_app.admin.fields import show_usd
-from policies_app.admin.price_imports import SEE_PRICES
 from policies_app.admin.wording import draft_state
 from policies_app.models import KillSwitch
-from policies_app.roles import SEE_COSTS
+from policies_app.roles import SEE_COSTS, SEE_PRICES
 from policies_app.services.drafts import policies_with_drafts
 from policies_app.services.kill_switches import acknowledgements, current_epoch
 from policies_app.services.price_gaps import count_unpriced

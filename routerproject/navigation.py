@@ -7,8 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from policies_app.admin.price_imports import SEE_PRICES
-from policies_app.roles import SEE_HEALTH, SEE_RECONCILER
+from policies_app.roles import SEE_HEALTH, SEE_PRICES, SEE_RECONCILER
 from policies_app.services.price_gaps import count_unpriced
 
 
@@ -53,7 +52,7 @@ GROUPS: tuple[tuple[str, tuple[Page, ...]], ...] = (
             Page(
                 title="Prices to look at",
                 icon="price_check",
-                url_name="admin:policies_app_model_prices",
+                url_name="price-gaps",
                 permission=SEE_PRICES,
                 count=count_unpriced,
             ),

@@ -10,6 +10,7 @@ from django.views.generic import RedirectView
 from dispatch_app.costs.access import strict_content
 from dispatch_app.costs.views import home
 from dispatch_app.health.views import show_metrics
+from policies_app.admin.price_gaps import show_price_gaps
 from policies_app.api.documentation import DocumentationPage, SchemaView
 
 urlpatterns = [
@@ -23,6 +24,7 @@ urlpatterns = [
     path("api/docs/", DocumentationPage.as_view(), name="api-docs"),
     path("admin/health/", include(("dispatch_app.health.urls", "health"))),
     path("admin/reconcile/", include(("dispatch_app.rollups.urls", "reconcile"))),
+    path("admin/prices/", admin.site.admin_view(show_price_gaps), name="price-gaps"),
     path("admin/", admin.site.urls),
     path("metrics", show_metrics, name="metrics"),
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("signalbox/favicon.svg"))),

@@ -1,14 +1,13 @@
-"""Prices from the published catalogue, on the pages of models: taken over one by one, and what wants looking at."""
+"""Prices from the published catalogue, taken over one by one on the pages of models."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
@@ -16,9 +15,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 from policies_app.admin.auditing import author_of
 from policies_app.admin.fields import show_usd
 from policies_app.admin.pages import posted, render_page, row_or_404
-from policies_app.price_catalogue.types import Amounts, NotPublished
+from policies_app.price_catalogue.types import NotPublished
 from policies_app.services.errors import ServiceError
-from policies_app.services.price_gaps import find_price_gaps
 from policies_app.services.price_imports import (
     Comparison,
     Standing,
@@ -29,8 +27,6 @@ from policies_app.services.price_imports import (
 
 ADD_PRICES = "policies_app.add_price"
 """Who holds this permission may take over a price."""
-SEE_PRICES = "policies_app.view_price"
-"""Who holds this permission may see which models lack one."""
 
 _BUCKETS = {
     "input_nanos": "Input",
@@ -76,36 +72,7 @@ class ImportForm(forms.Form):
 
 
 class PriceImports(ModelAdmin):
-    """Adds the action that takes over a model's price, and the page of models that lack one."""
-
-    def get_urls(self) -> list[URLPattern]:
-        gaps = self.admin_site.admin_view(self.show_price_gaps)
-        return [path("prices/", gaps, name="policies_app_model_prices"), *super().get_urls()]
-
-    def show_price_gaps(self, request: HttpRequest) -> HttpResponse:
-        """Models that lack a price, and those whose price is not the catalogue's."""
-        if not (request.user.has_perm(SEE_PRICES) and self.has_view_permission(request)):
-            raise PermissionDenied
-        gaps = find_price_gaps()
-        return render_page(
-            self,
-            request,
-            "admin/policies_app/model/prices.html",
-            title="Prices to look at",
-            differing=[
-                {"comparison": one, "in_force": _in_force(one), "published": _published(one)}
-                for one in gaps.differing
-            ],
-            unpriced=[
-                {
-                    "comparison": gap.comparison,
-                    "named_by": gap.named_by,
-                    "published": _published(gap.comparison),
-                }
-                for gap in gaps.unpriced
-            ],
-            may_add=request.user.has_perm(ADD_PRICES),
-        )
+    """Adds the action that takes over a model's price."""
 
     @action(
         description="Price from the catalogue",
@@ -165,21 +132,6 @@ def _buckets(comparison: Comparison) -> Iterator[dict[str, Any]]:
             "published": show_usd(nanos),
             "differs": now != nanos,
         }
-
-
-def _in_force(comparison: Comparison) -> str:
-    """The price in force in short; empty if there is none."""
-    return "" if comparison.in_force is None else _in_out(amounts_of(comparison.in_force))
-
-
-def _in_out(amounts: Amounts) -> str:
-    return f"{show_usd(amounts.input_nanos)} / {show_usd(amounts.output_nanos)}"
-
-
-def _published(comparison: Comparison) -> str:
-    """The catalogue's price in short; empty if it has none."""
-    published = comparison.published
-    return "" if isinstance(published, NotPublished) else _in_out(published.amounts)
 
 
 def _fingerprint(comparison: Comparison) -> str:
