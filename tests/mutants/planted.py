@@ -25,6 +25,7 @@ SLOW_READERS = ("tests/wire/test_slow_readers.py",)
 HOLDER = ("tests/dispatch_app/snapshot/test_holder.py",)
 LIMITS = ("tests/dispatch_app/limits",)
 LIMITS_WIRE = ("tests/wire/test_rate_limits.py",)
+PRICES = ("tests/policies_app/price_catalogue", "tests/policies_app/services/test_price_imports.py")
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
@@ -32,6 +33,7 @@ _ONWARD = f"{_EXECUTION}/onward.py"
 _BREAKER = f"{_EXECUTION}/breaker.py"
 _STRATEGIES = f"{_EXECUTION}/strategies"
 _ROUTING = "policies_app/routing"
+_TRANSLATION = "policies_app/price_catalogue/translation.py"
 _LEDGER_SQL = "dispatch_app/ledger/sql"
 
 
@@ -1097,4 +1099,56 @@ _LIMITS = (
     ),
 )
 
-MUTANTS = (*_ENVELOPE, *_STREAMS, *_LEDGER, *_STRATEGY, *_HEALTH, *_DECISION, *_WIRE, *_LIMITS)
+_PRICES = (
+    Mutant(
+        name="the cheapest tier of a published price is taken",
+        path=_TRANSLATION,
+        search="return _nanos(max(amounts)) if amounts else None",
+        replace="return _nanos(min(amounts)) if amounts else None",
+        tests=PRICES,
+    ),
+    Mutant(
+        name="hours at which a vendor is dearer are not looked at",
+        path=_TRANSLATION,
+        search="                found.append(price.prices)\n",
+        replace="                continue\n",
+        tests=PRICES,
+    ),
+    Mutant(
+        name="a fraction of a nano-dollar is dropped from a published price",
+        path=_TRANSLATION,
+        search="rounding=ROUND_CEILING",
+        replace='rounding="ROUND_FLOOR"',
+        tests=PRICES,
+    ),
+    Mutant(
+        name="a bucket without a published price is free",
+        path=_TRANSLATION,
+        search="return otherwise if nanos is None else nanos",
+        replace="return nanos or 0",
+        tests=PRICES,
+    ),
+    Mutant(
+        name="a model that is published without a price is free",
+        path=_TRANSLATION,
+        search="    if not any(nanos for _, nanos in dearest):\n        return None\n",
+        replace="",
+        tests=PRICES,
+    ),
+    Mutant(
+        name="a price made by hand is overwritten",
+        path="policies_app/services/price_imports.py",
+        search="if comparison.standing is Standing.HAND_MADE and not replace_hand_made:",
+        replace="if False:",
+        tests=PRICES,
+    ),
+    Mutant(
+        name="a price that came meanwhile is overwritten",
+        path="policies_app/services/price_imports.py",
+        search=".in_force(at=since).first() != comparison.in_force:",
+        replace=".in_force(at=since).first() is False:",
+        tests=PRICES,
+    ),
+)
+
+MUTANTS = (*_ENVELOPE, *_STREAMS, *_LEDGER, *_STRATEGY, *_HEALTH, *_DECISION, *_WIRE, *_LIMITS, *_PRICES)

@@ -24,6 +24,7 @@ from policies_app.services.price_imports import (
     import_price,
 )
 
+_TO_BE_GIVEN = "to be given"
 _TO_ADD = frozenset({Standing.UNPRICED, Standing.DIFFERS})
 
 
@@ -102,20 +103,26 @@ class Command(BaseCommand):
         """Fill in what a new model lacks: from the catalogue, the options, or by asking."""
         model = one.model
         known = None if isinstance(one.published, NotPublished) else one.published.context_window_tokens
-        model.tier = options["tier"] or self._ask(one, "tier (small, mid, frontier)", "--tier", options)
+        model.tier = options["tier"] or self._ask(model, "tier (small, mid, frontier)", "--tier", options)
         model.context_window_tokens = (
             options["context_window"]
             or known
-            or self._ask(one, "context window in tokens", "--context-window", options)
+            or self._ask(model, "context window in tokens", "--context-window", options)
         )
         model.max_output_tokens = options["max_output_tokens"] or self._ask(
-            one, "most output tokens of one reply", "--max-output-tokens", options
+            model, "most output tokens of one reply", "--max-output-tokens", options
         )
+        if not options["capability"] and _may_ask(options):
+            named = input(f"{model.wire_name}: capabilities ({' '.join(Capability)})? ")
+            model.capabilities = named.replace(",", " ").split()
 
-    def _ask(self, one: Comparison, what: str, option: str, options: dict[str, Any]) -> Any:
-        if options["yes"] or options["dry_run"] or not sys.stdin.isatty():
-            raise CommandError(f"The catalogue does not know it of {one.model.wire_name}: give {option}.")
-        return input(f"{one.model.wire_name}: {what}? ").strip()
+    def _ask(self, model: Model, what: str, option: str, options: dict[str, Any]) -> Any:
+        """What somebody at the terminal says; None in a dry run, which needs no answer."""
+        if options["dry_run"]:
+            return None
+        if not _may_ask(options):
+            raise CommandError(f"The catalogue does not know it of {model.wire_name}: give {option}.")
+        return input(f"{model.wire_name}: {what}? ").strip()
 
     def _carry_out(self, comparisons: list[Comparison], options: dict[str, Any]) -> None:
         replaced = self._hand_made_to_replace(comparisons, options)
@@ -140,7 +147,7 @@ class Command(BaseCommand):
         by_hand = [one for one in comparisons if one.standing is Standing.HAND_MADE]
         if options["replace_hand_made"]:
             return by_hand
-        if not options["yes"] and sys.stdin.isatty():
+        if _may_ask(options):
             by_hand, asked = [], by_hand
             for one in asked:
                 if _is_confirmed(f"The price of {one.model} was made by hand. Replace it?"):
@@ -220,8 +227,9 @@ def _describe(comparisons: list[Comparison]) -> Iterator[str]:
         model = one.model
         abilities = ", ".join(model.capabilities) or "none: requests that need any never go there"
         yield (
-            f"New model {model} ({model.provider}/{model.wire_name}): tier {model.tier}, context window"
-            f" {model.context_window_tokens}, output {model.max_output_tokens}, capabilities {abilities}."
+            f"New model {model} ({model.provider}/{model.wire_name}): tier {model.tier or _TO_BE_GIVEN}, context window"
+            f" {model.context_window_tokens or _TO_BE_GIVEN}, output {model.max_output_tokens or _TO_BE_GIVEN},"
+            f" capabilities {abilities}."
         )
     yield from describe(comparisons)
 
@@ -232,6 +240,11 @@ def _apply(new: list[Comparison], prices: list[Comparison], *, author_name: str,
         add_model(model=one.model, author_name=author_name, reason=reason)
     for one in prices:
         import_price(comparison=one, author_name=author_name, replace_hand_made=True, reason=reason)
+
+
+def _may_ask(options: dict[str, Any]) -> bool:
+    """Whether somebody is there and wants to be asked."""
+    return not (options["yes"] or options["dry_run"]) and sys.stdin.isatty()
 
 
 def _count(number: int, noun: str) -> str:

@@ -170,12 +170,21 @@ def test_what_the_catalogue_does_not_know_of_a_new_model_has_to_be_given(openai,
         run("--provider", "openai", "--add", "gpt-5-mini", "--tier", "small", "--yes")
     assert not Model.objects.exists()
 
-    answers("mid", "8000", "y")
-    assert "capabilities none: requests that need any never go there" in run(
-        "--provider", "openai", "--add", "gpt-5-mini"
-    )
+    answers("mid", "8000", "tools, streaming", "y")
+    run("--provider", "openai", "--add", "gpt-5-mini")
     model = Model.objects.get()
     assert (model.tier, model.max_output_tokens) == ("mid", 8000)
+    assert model.capabilities == ["tools", "streaming"]
+
+
+def test_a_dry_run_tells_what_a_new_model_still_lacks(openai):
+    told = run("--provider", "openai", "--add", "gpt-5-mini", "--dry-run")
+
+    assert (
+        "New model gpt-5-mini (openai/gpt-5-mini): tier to be given, context window 400000, output to be given,"
+        " capabilities none: requests that need any never go there."
+    ) in told
+    assert not Model.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +195,10 @@ def test_what_the_catalogue_does_not_know_of_a_new_model_has_to_be_given(openai,
         (
             ["--provider", "openai", "--add", "gpt-5-mini", "--max-output-tokens", "900000"],
             "The output limit cannot exceed the context window.",
+        ),
+        (
+            ["--provider", "openai", "--add", "gpt-5-mini", "--context-window", "-5"],
+            "greater than or equal to 1",
         ),
     ],
 )
