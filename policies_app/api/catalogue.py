@@ -212,7 +212,7 @@ class TakePriceSerializer(ComparedAtSerializer):
 class PublishedPriceSerializer(serializers.Serializer[PublishedModel]):
     """A published price, in nano-dollars per million tokens, and what the amounts do not say."""
 
-    source = serializers.CharField()  # type: ignore[assignment] - DRF takes it off the class
+    source = serializers.CharField()  # type: ignore[assignment]  # DRF takes it off the class
     vendor = serializers.CharField()
     model_id = serializers.CharField()
     input_nanos = serializers.IntegerField(source="amounts.input_nanos")
