@@ -1,8 +1,11 @@
 """Published prices beside those in force, taken over without losing what somebody meant."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from policies_app.models import AuditEntry, Model, Price
@@ -187,3 +190,22 @@ def test_prices_that_are_not_the_catalogue_s_are_found(openai):
     (differing,) = find_price_gaps().differing
 
     assert (differing.model.name, differing.standing) == ("gpt-5-mini", Standing.HAND_MADE)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_take_it_at_once_one_does(gpt):
+    seen = compared(gpt)
+    together = Barrier(4)
+
+    def take(_number: int) -> bool:
+        try:
+            together.wait()
+            return import_price(comparison=seen, author_name="mia") is not None
+        except PriceMovedError:
+            return False
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as people:
+        assert sorted(people.map(take, range(4))) == [False, False, False, True]
+    assert gpt.prices.count() == 1
