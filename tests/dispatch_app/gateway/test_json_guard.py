@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,9 @@ REFUSED = {
     "a name twice": b'{"a":1,"a":2}',
     "a name twice, escaped": b'{"a":1,"\\u0061":2}',
     "a name twice, nested": b'{"a":[{"b":1,"b":1}]}',
+    "a name twice, and an escaped colon": b'{"a":1,"a":2,"b":"\\u003a"}',
+    "a name twice, and a colon escaped in capitals": b'{"a":1,"a":2,"b":"\\u003A"}',
+    "a name twice, with colons in it": b'{":":1,":":2}',
     "an array bomb": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "an object bomb": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "one level too many": b'{"a":' + b"[" * MOST_LEVELS + b"]" * MOST_LEVELS + b"}",
@@ -61,6 +65,8 @@ def test_dangerous_or_ambiguous_json_is_refused(body: bytes) -> None:
         b'{"a":[' + b"1," * (MOST_VALUES - 10) + b"1]}",
         b'{"a":"' + b"[" * 1_000 + b'"}',  # brackets in text nest nothing
         b'{"a":{"x":1},"b":{"x":1}}',
+        b'{"a:a":"::","b":["\\u003a:","\\\\u003a"]}',
+        b'{"a" : "b\\u00e4:"}',
     ],
 )
 def test_unusual_but_sound_json_is_read(body: bytes) -> None:
@@ -93,3 +99,55 @@ def test_what_a_json_library_writes_is_read_as_it_was_meant(document: dict[str, 
         return
 
     assert parse_object(text.encode()) == document
+
+
+class Members(list[tuple[str, Any]]):
+    """An object as it is written: a name may come twice."""
+
+    @property
+    def are_told_apart(self) -> bool:
+        return len({name for name, _ in self}) == len(self)
+
+
+NAMES = st.text("ab:", max_size=2)
+VALUES = st.recursive(
+    st.none()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(':a"\\', max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(NAMES, inner), max_size=3).map(Members),
+)
+
+
+def written(value: Any, data: st.DataObject) -> str:
+    """A value as JSON with random spaces and escapes."""
+    space = data.draw(st.sampled_from(["", " "]))
+    match value:
+        case Members():
+            inner = ",".join(f"{written(name, data)}{space}:{space}{written(of, data)}" for name, of in value)
+            return f"{{{space}{inner}}}"
+        case list():
+            return f"[{','.join(written(item, data) for item in value)}{space}]"
+        case str() if data.draw(st.booleans()):
+            return '"' + "".join(f"\\u{ord(character):04x}" for character in value) + '"'
+        case _:
+            return json.dumps(value)
+
+
+def has_a_name_twice(value: Any) -> bool:
+    if isinstance(value, Members):
+        return not value.are_told_apart or any(has_a_name_twice(inner) for _, inner in value)
+    return isinstance(value, list) and any(map(has_a_name_twice, value))
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=4).map(Members), st.data())
+def test_a_name_twice_is_found_wherever_it_stands_and_however_it_is_written(
+    members: Members, data: st.DataObject
+) -> None:
+    body = written(members, data).encode()
+
+    if has_a_name_twice(members):
+        with pytest.raises(RequestError):
+            parse_object(body)
+    else:
+        assert parse_object(body) == json.loads(body)

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import botocore.auth
 import pytest
@@ -26,6 +27,7 @@ from dispatch_app.execution.errors import (
 )
 from dispatch_app.providers import bedrock_converse
 from dispatch_app.providers.adapter import Adapter, Built, StreamEnd, adapter_of
+from dispatch_app.providers.bedrock_converse.signing import signed_headers
 from dispatch_app.providers.sse import MAX_EVENT_BYTES, EventTooLongError
 from policies_app.routing.codes import WireFormat
 from policies_app.routing.types import Usage
@@ -113,16 +115,48 @@ def test_an_api_key_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("token", ["", ":IQoJb3JpZ2luX2VjE=="])
-def test_an_access_key_signs_as_awss_own_client_does(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_access_key_signs_as_awss_own_client_does(token: str) -> None:
     built = send(a_request(), model="anthropic.claude-v1:0", secret=f"{ACCESS_KEY}{token}")
 
-    signed = AWSRequest(
-        method="POST", url=built.url, data=built.body, headers={"content-type": "application/json"}
+    signed = signed_by_botocore(
+        url=built.url, body=built.body, secret=f"{ACCESS_KEY}{token}", region="eu-west-1", now=NOW
     )
-    credentials = Credentials(*ACCESS_KEY.split(":"), token=token[1:] or None)
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW)
-    botocore.auth.SigV4Auth(credentials, "bedrock", "eu-west-1").add_auth(signed)
-    assert {name: built.headers[name] for name in signed.headers} == dict(signed.headers.items())
+    assert {name: built.headers[name] for name in signed} == signed
+
+
+def signed_by_botocore(*, url: str, body: bytes, secret: str, region: str, now: datetime) -> dict[str, str]:
+    key_id, secret_key, token = f"{secret}:".split(":", 3)[:3]
+    request = AWSRequest(method="POST", url=url, data=body, headers={"content-type": "application/json"})
+    credentials = Credentials(key_id, secret_key, token=token or None)
+    with patch.object(botocore.auth, "get_current_datetime", lambda: now):
+        botocore.auth.SigV4Auth(credentials, "bedrock", region).add_auth(request)
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+VISIBLE = st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=":")
+SEGMENTS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?#"), max_size=12)
+
+
+@given(
+    base=st.builds(
+        "{}://{}{}".format,
+        st.sampled_from(["https", "http"]),
+        st.sampled_from(["bedrock-runtime.eu-west-1.amazonaws.com", "Proxy.example", "127.0.0.1", "[::1]"]),
+        st.sampled_from(["", ":80", ":443", ":8443"]),
+    ),
+    path=st.lists(SEGMENTS, max_size=5).map("/".join),
+    body=st.binary(max_size=100),
+    secret=st.lists(st.text(VISIBLE, min_size=1), min_size=2, max_size=3).map(":".join),
+    now=st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - it wants one without a zone
+)
+def test_whatever_is_signed_is_signed_as_botocore_would(
+    base: str, path: str, body: bytes, secret: str, now: datetime
+) -> None:
+    request = {"url": f"{base}/{path}/converse", "body": body, "secret": secret, "region": "us-west-2"}
+
+    headers = signed_headers(**request, media_type="application/json", now=now)  # type: ignore[arg-type]
+
+    assert {"content-type": "application/json", **headers} == signed_by_botocore(**request, now=now)  # type: ignore[arg-type]
 
 
 def test_the_region_is_the_rows_or_else_the_hosts() -> None:

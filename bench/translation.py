@@ -1,0 +1,248 @@
+"""What translation costs: each format of clients with each format of vendors, in CPU, without I/O.
+
+A request and its reply: from the bytes that the client sent to those that the vendor is sent, checks of strangers' JSON and
+signatures included, and from the vendor's bytes to the client's. An event of a stream: from the vendor's bytes to the
+client's, as the mean over a stream that begins, speaks, calls two tools and ends. Garbage is collected as in a web process.
+Of many passes, the quietest counts: what disturbs a single thread that does no I/O is somebody else.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import process_time_ns
+from uuid import UUID
+
+from bench import answered, asked
+from bench.answered import Answered
+from bench.report import Bar, Report
+from dispatch_app.collector import spare_the_collector
+from dispatch_app.execution.canonical import StreamPart
+from dispatch_app.gateway.anthropic_messages import ANTHROPIC_MESSAGES
+from dispatch_app.gateway.client_half import ClientHalf
+from dispatch_app.gateway.openai_chat import OPENAI_CHAT
+from dispatch_app.gateway.openai_responses import OPENAI_RESPONSES
+from dispatch_app.providers.adapter import Adapter, Built, Prepared, adapter_of
+from policies_app.routing.codes import Capability, Tier, WireFormat
+from policies_app.routing.types import Candidate, CatalogueModel, Price
+
+RESULTS = Path(__file__).resolve().parent.parent / "var" / "bench"
+PASSES = 40
+REQUESTS_A_PASS, STREAMS_A_PASS = 100, 1
+REQUEST_BAR_US, EVENT_BAR_US = 60.0, 15.0
+
+_NOW = datetime(2026, 6, 3, 12, tzinfo=UTC)
+_ID = UUID("0197e3a0-7c51-7000-8000-000000000001")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A format of clients: its half, and a request in it, plain and streamed."""
+
+    half: ClientHalf
+    body: bytes
+    streamed_body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """What is called, and what it answers. Meets `dispatch_app.providers.adapter.Provider`."""
+
+    wire_format: WireFormat
+    answered: Answered
+    base_url: str
+    secret: str = "vendor-secret"
+    api_version: str = ""
+    region: str = ""
+    id: int = 1
+    allow_private_network: bool = False
+    connect_timeout_ms: int = 1_000
+    first_byte_timeout_ms: int = 10_000
+    idle_timeout_ms: int = 10_000
+    bills_server_errors: bool = False
+
+
+_BEDROCK = "https://bedrock-runtime.eu-west-1.amazonaws.com"
+CLIENTS: Mapping[str, Client] = {
+    "chat completions": Client(
+        half=OPENAI_CHAT, body=asked.chat(stream=False), streamed_body=asked.chat(stream=True)
+    ),
+    "responses": Client(
+        half=OPENAI_RESPONSES, body=asked.response(stream=False), streamed_body=asked.response(stream=True)
+    ),
+    "anthropic messages": Client(
+        half=ANTHROPIC_MESSAGES, body=asked.message(stream=False), streamed_body=asked.message(stream=True)
+    ),
+}
+VENDORS: Mapping[str, Vendor] = {
+    "openai": Vendor(
+        wire_format=WireFormat.OPENAI_CHAT,
+        base_url="https://api.openai.com/v1",
+        answered=answered.openai(),
+    ),
+    "azure": Vendor(
+        wire_format=WireFormat.AZURE_OPENAI,
+        base_url="https://parcels.openai.azure.com/openai",
+        api_version="2024-10-21",
+        answered=answered.openai(),
+    ),
+    "anthropic": Vendor(
+        wire_format=WireFormat.ANTHROPIC_MESSAGES,
+        base_url="https://api.anthropic.com/v1",
+        answered=answered.anthropic(),
+    ),
+    "gemini": Vendor(
+        wire_format=WireFormat.GEMINI,
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        answered=answered.gemini(),
+    ),
+    "bedrock, api key": Vendor(
+        wire_format=WireFormat.BEDROCK_CONVERSE, base_url=_BEDROCK, answered=answered.bedrock()
+    ),
+    "bedrock, signed": Vendor(
+        wire_format=WireFormat.BEDROCK_CONVERSE,
+        base_url=_BEDROCK,
+        secret="AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY:FwoGZXIvYXdzEXAMPLETOKEN",
+        answered=answered.bedrock(),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A client and a vendor, between whom is translated."""
+
+    client: Client
+    vendor: Vendor
+    adapter: Adapter
+    prepared: Prepared
+
+    def request_and_reply(self) -> tuple[Built, bytes]:
+        """What the vendor is sent, and the body of the client's answer."""
+        half, adapter = self.client.half, self.adapter
+        prompt = half.parse(self.client.body)
+        built = adapter.build(request=prompt.request, candidate=_CANDIDATE, prepared=self.prepared, now=_NOW)
+        adapter.dropped(prompt.request)
+        reply = adapter.parse_reply(self.vendor.answered.reply, wire_status=200, first_byte_at=0.0)
+        body = half.render_reply(
+            reply=reply,
+            dispatch_id=_ID.hex,
+            created=1_780_000_000,
+            model="large",
+            usage=reply.usage,
+            details=None,
+            prompt=prompt,
+        )
+        return built, body
+
+    def stream(self) -> Callable[[], bytes]:
+        """How to translate a stream: what the client is sent of it."""
+        prompt = self.client.half.parse(self.client.streamed_body)
+
+        def translated() -> bytes:
+            decoder = self.adapter.stream_decoder()
+            renderer = self.client.half.render_stream(dispatch_id=_ID, created=1_780_000_000, prompt=prompt)
+            usage, said = None, []
+            for event in self.vendor.answered.events:
+                for part in decoder.feed(event):
+                    if isinstance(part, StreamPart):
+                        usage = part.usage or usage
+                        said.append(renderer.part(part, model="large"))
+            list(decoder.close())
+            said.append(renderer.end(model="large", usage=usage, details=None, is_verbose=False))
+            return b"".join(said)
+
+        return translated
+
+
+def pairs() -> Iterator[tuple[str, str, Pair]]:
+    """Each client with each vendor, and their names."""
+    for vendor_name, vendor in VENDORS.items():
+        adapter = adapter_of(vendor.wire_format)
+        for client_name, client in CLIENTS.items():
+            pair = Pair(client=client, vendor=vendor, adapter=adapter, prepared=adapter.prepare(vendor))
+            yield client_name, vendor_name, pair
+
+
+def measure_translation(report: Report) -> None:
+    """Add the figures of every pair, and the bars on the worst."""
+    spare_the_collector()
+    taken = [_measure(report, *named) for named in pairs()]
+    worst_request_us, worst_event_us = (max(figures) for figures in zip(*taken, strict=True))
+    report.bars += [
+        Bar(
+            name="CPU of translating a request and its reply, worst pair",
+            figure=worst_request_us,
+            at_most=REQUEST_BAR_US,
+            unit="µs",
+        ),
+        Bar(
+            name="CPU of translating an event of a stream, worst pair",
+            figure=worst_event_us,
+            at_most=EVENT_BAR_US,
+            unit="µs",
+        ),
+    ]
+
+
+def _measure(report: Report, client: str, vendor: str, pair: Pair) -> tuple[float, float]:
+    request_us = _quietest_us(pair.request_and_reply, times=REQUESTS_A_PASS)
+    event_us = _quietest_us(pair.stream(), times=STREAMS_A_PASS) / len(pair.vendor.answered.events)
+    report.add_figures(client=client, vendor=vendor, request_and_reply_us=request_us, event_us=event_us)
+    return request_us, event_us
+
+
+def _quietest_us(translate: Callable[[], object], *, times: int) -> float:
+    """Microseconds of CPU that one translation takes, in the quietest of all passes."""
+    translate()
+    return min(_pass_ns(translate, times) for _ in range(PASSES)) / times / 1_000
+
+
+def _pass_ns(translate: Callable[[], object], times: int) -> int:
+    started = process_time_ns()
+    for _ in range(times):
+        translate()
+    return process_time_ns() - started
+
+
+def _candidate() -> Candidate:
+    price = Price(
+        id=1,
+        effective_from=_NOW - timedelta(days=30),
+        input_nanos=10**9,
+        cached_input_nanos=10**8,
+        cache_write_nanos=10**9,
+        output_nanos=4 * 10**9,
+        reasoning_nanos=4 * 10**9,
+    )
+    model = CatalogueModel(
+        id=1,
+        name="large",
+        provider_id=1,
+        provider="bench",
+        wire_format=WireFormat.OPENAI_CHAT,
+        wire_name="eu.sandbox.large-20260401-v1:0",
+        tier=Tier.FRONTIER,
+        capabilities=frozenset(Capability),
+        context_window_tokens=128_000,
+        max_output_tokens=8_000,
+        image_tokens_bound=1_000,
+        enabled=True,
+        prices=(price,),
+    )
+    return Candidate(model=model, price=price, output_tokens_limit=600, bound_nanos=10**9, timeout_ms=None)
+
+
+_CANDIDATE = _candidate()
+
+
+def main() -> int:
+    """Measure translation alone: `python -m bench.translation`."""
+    report = Report(name="translation")
+    measure_translation(report)
+    return report.finish(RESULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
