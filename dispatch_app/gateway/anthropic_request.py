@@ -1,7 +1,6 @@
 """Anthropic's Messages as clients speak them: what comes in, put into canonical words and then checked and measured as these."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,14 +11,13 @@ from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
-from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.prompt import Prompt, Translated
 from policies_app.routing.codes import WireFeature
 
 Fields = dict[str, Any]
 
 _REFUSED = frozenset({"container", "inference_geo", "mcp_servers", "speed"})
 """Fields that make the vendor fetch, run or charge what a reservation does not cover."""
-_LEFT_OUT = frozenset({"service_tier", "metadata"})
 _SAME = ("model", "stream", "temperature", "top_p", "top_k", "thinking")
 _EFFORT = "reasoning_effort"
 
@@ -106,6 +104,9 @@ class _MessageFields(msgspec.Struct):
     metadata: _Metadata | None = None
 
 
+_KNOWN = frozenset({*_MessageFields.__struct_fields__, "service_tier"})
+
+
 def parse_message(body: bytes) -> Prompt:
     """Read a request's body.
 
@@ -132,21 +133,13 @@ def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
     if limit is None:
         raise RequestError(param="max_tokens", detail="max_tokens: Field required.")
     canonical = _canonical(asked, limit=limit)
-    extras = _extras(document)
-    size = max(len(body), len(msgspec.json.encode(canonical)))
-    prompt = read_prompt(
-        canonical | {name: extras[name] for name in extras if name not in canonical}, size=size
-    )
-    return replace(
-        prompt,
-        features=prompt.features | _features(asked),
-        includes_usage=True,
-        request=replace(
-            prompt.request,
-            fields={name: value for name, value in prompt.request.fields.items() if name not in extras},
-            limit_field=None,
+    return read_prompt(
+        canonical,
+        size=max(len(body), len(msgspec.json.encode(canonical))),
+        translated=Translated(
             origin=ClientFormat.ANTHROPIC_MESSAGES,
-            extras=extras,
+            extras=_extras(document),
+            features=frozenset(_features(asked)),
         ),
     )
 
@@ -163,26 +156,20 @@ def _check(document: Fields) -> _MessageFields:
 
 
 def _extras(document: Fields) -> Fields:
-    known = set(_MessageFields.__struct_fields__) | _LEFT_OUT
-    extras = {name: value for name, value in document.items() if name not in known}
+    extras = {name: document[name] for name in document.keys() - _KNOWN}
     settings = document.get("output_config") or {}
     if more := {name: settings[name] for name in settings if name not in _OutputConfig.__struct_fields__}:
         extras["output_config"] = more
     return extras
 
 
-def _features(asked: _MessageFields) -> frozenset[WireFeature]:
-    wanted = {
-        WireFeature.ANSWER_BEGUN: asked.messages[-1].role == "assistant",
-        WireFeature.TOOL_RESULT_IMAGES: any(
-            part.type == "image"
-            for turn in asked.messages
-            for block in _blocks(turn.content)
-            if block.type == "tool_result" and isinstance(block.content, list)
-            for part in block.content
-        ),
-    }
-    return frozenset(feature for feature, is_wanted in wanted.items() if is_wanted)
+def _features(asked: _MessageFields) -> Iterator[WireFeature]:
+    if asked.messages[-1].role == "assistant":
+        yield WireFeature.ANSWER_BEGUN
+    for turn in asked.messages:
+        for block in _blocks(turn.content):
+            if block.type == "tool_result" and any(part.type == "image" for part in _blocks(block.content)):
+                yield WireFeature.TOOL_RESULT_IMAGES
 
 
 def _canonical(asked: _MessageFields, *, limit: int) -> Fields:

@@ -1,6 +1,7 @@
 """OpenAI's Chat Completions as clients speak it: request in, reply and stream out."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.errors import RequestError, render_error
 from dispatch_app.gateway.json_guard import parse_object
-from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.prompt import Prompt, Translated
 from policies_app.routing.codes import Capability, WireFeature
 from policies_app.routing.types import Usage
 
@@ -36,6 +37,8 @@ _REFUSED = re.compile(
     r"|max_output_tokens|max_new_tokens|max_tokens_to_sample|max_length|num_predict|chat_template|mm_processor_kwargs"
 )
 _DATA_OF_NO_IMAGE = re.compile(r"\s*data:(?!image/)", re.IGNORECASE)
+
+_FEATURES_OF_FORM = {"json_object": WireFeature.JSON_OBJECT, "json_schema": WireFeature.JSON_SCHEMA}
 
 _Text = Annotated[str, Meta(max_length=255)]
 _OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -146,6 +149,7 @@ class _Chunk(msgspec.Struct):
     dispatch: Any = UNSET
 
 
+_CHECKED = frozenset(_ChatFields.__struct_fields__)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -157,35 +161,39 @@ def parse_chat(body: bytes) -> Prompt:
     return read_prompt(parse_object(body), size=len(body))
 
 
-def read_prompt(document: dict[str, Any], *, size: int) -> Prompt:
-    """Read a chat request from its fields, whose JSON is `size` bytes long.
+def read_prompt(document: dict[str, Any], *, size: int, translated: Translated | None = None) -> Prompt:
+    """Read a chat request from its fields, whose JSON is `size` bytes long, and which may be translated from another format.
 
     :raises RequestError: if it is not a chat request, or asks for what is not offered.
     """
-    chat = _check(document)
-    for name in document:
+    said = document if translated is None or not translated.extras else {**translated.extras, **document}
+    chat = _check(said)
+    for name in said.keys() - _CHECKED:
         if _REFUSED.fullmatch(name):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     images, image_bytes, text_bytes = _measure(chat.messages)
-    limit_field = next((name for name in _OUTPUT_LIMITS if document.get(name) is not None), None)
-    options = chat.stream_options
+    limit_field = next((name for name in _OUTPUT_LIMITS if said.get(name) is not None), None)
+    features = frozenset(_features(chat, images=images))
     return Prompt(
         model=chat.model,
         request=Request(
-            fields={name: value for name, value in document.items() if name not in _CONSUMED},
+            fields={name: document[name] for name in document if name not in _CONSUMED},
             stream=bool(chat.stream),
             choices=chat.n or 1,
-            limit_field=limit_field,
+            limit_field=limit_field if translated is None else None,
+            origin=ClientFormat.OPENAI_CHAT if translated is None else translated.origin,
+            extras={} if translated is None else translated.extras,
         ),
         input_tokens=_estimate(chat, text_bytes=text_bytes, images=images),
         input_tokens_bound=_bound(chat, size=size - image_bytes),
         images=images,
-        output_tokens=None if limit_field is None else document[limit_field],
-        needs=_needs(chat, images=images),
-        features=_features(chat),
+        output_tokens=None if limit_field is None else said[limit_field],
+        needs=frozenset(_needs(chat, images=images)),
+        features=features if translated is None else features | translated.features,
         end_user=chat.user or "",
         metadata=chat.metadata or {},
-        includes_usage=options is not None and bool(options.include_usage),
+        includes_usage=translated is not None or _wants_usage(chat.stream_options),
+        echo={} if translated is None else translated.echo,
     )
 
 
@@ -303,36 +311,48 @@ def _bound(chat: _ChatFields, *, size: int) -> int:
     )
 
 
-def _needs(chat: _ChatFields, *, images: int) -> frozenset[Capability]:
-    wanted = {
-        Capability.TOOLS: bool(chat.tools or chat.functions),
-        Capability.JSON_SCHEMA: chat.response_format is not None
-        and chat.response_format.type == "json_schema",
-        Capability.VISION: images > 0,
-        Capability.STREAMING: bool(chat.stream),
-        Capability.LOGPROBS: bool(chat.logprobs),
-    }
-    return frozenset(capability for capability, is_wanted in wanted.items() if is_wanted)
+def _wants_usage(options: _StreamOptions | None) -> bool:
+    return options is not None and bool(options.include_usage)
 
 
-def _features(chat: _ChatFields) -> frozenset[WireFeature]:
-    wanted = {
-        WireFeature.MULTIPLE_CHOICES: chat.n is not None and chat.n > 1,
-        WireFeature.LOGPROBS: bool(chat.logprobs),
-        WireFeature.LOGIT_BIAS: bool(chat.logit_bias),
-        WireFeature.SEED: chat.seed is not None,
-        WireFeature.PENALTIES: bool(chat.presence_penalty or chat.frequency_penalty),
-        WireFeature.JSON_OBJECT: chat.response_format is not None
-        and chat.response_format.type == "json_object",
-        WireFeature.JSON_SCHEMA: chat.response_format is not None
-        and chat.response_format.type == "json_schema",
-        WireFeature.IMAGE_URLS: _has_image_urls(chat.messages),
-        WireFeature.SINGLE_TOOL_CALL: chat.parallel_tool_calls is False and bool(chat.tools),
-        WireFeature.LEGACY_FUNCTIONS: bool(chat.functions)
-        or any(message.role == "function" for message in chat.messages),
-        WireFeature.TEMPERATURE_ABOVE_ONE: chat.temperature is not None and chat.temperature > 1,
-    }
-    return frozenset(feature for feature, is_wanted in wanted.items() if is_wanted)
+def _needs(chat: _ChatFields, *, images: int) -> Iterator[Capability]:
+    if chat.tools or chat.functions:
+        yield Capability.TOOLS
+    if chat.response_format is not None and chat.response_format.type == "json_schema":
+        yield Capability.JSON_SCHEMA
+    if images:
+        yield Capability.VISION
+    if chat.stream:
+        yield Capability.STREAMING
+    if chat.logprobs:
+        yield Capability.LOGPROBS
+
+
+def _features(chat: _ChatFields, *, images: int) -> Iterator[WireFeature]:
+    yield from _features_of_sampling(chat)
+    if chat.response_format is not None and chat.response_format.type in _FEATURES_OF_FORM:
+        yield _FEATURES_OF_FORM[chat.response_format.type]
+    if images and _has_image_urls(chat.messages):
+        yield WireFeature.IMAGE_URLS
+    if chat.parallel_tool_calls is False and chat.tools:
+        yield WireFeature.SINGLE_TOOL_CALL
+    if chat.functions or "function" in [message.role for message in chat.messages]:
+        yield WireFeature.LEGACY_FUNCTIONS
+
+
+def _features_of_sampling(chat: _ChatFields) -> Iterator[WireFeature]:
+    if chat.n is not None and chat.n > 1:
+        yield WireFeature.MULTIPLE_CHOICES
+    if chat.logprobs:
+        yield WireFeature.LOGPROBS
+    if chat.logit_bias:
+        yield WireFeature.LOGIT_BIAS
+    if chat.seed is not None:
+        yield WireFeature.SEED
+    if chat.presence_penalty or chat.frequency_penalty:
+        yield WireFeature.PENALTIES
+    if chat.temperature is not None and chat.temperature > 1:
+        yield WireFeature.TEMPERATURE_ABOVE_ONE
 
 
 def _has_image_urls(messages: list[_Message]) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.canonical import ClientFormat, Request
 from policies_app.routing.codes import Capability, WireFeature
 
 
@@ -24,5 +25,15 @@ class Prompt:
     end_user: str
     metadata: Mapping[str, str]
     includes_usage: bool
+    features: frozenset[WireFeature] = frozenset()
+    echo: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translated:
+    """What a request that came in another format than the canonical one said beside its canonical words."""
+
+    origin: ClientFormat
+    extras: Mapping[str, Any]
     features: frozenset[WireFeature] = frozenset()
     echo: Mapping[str, object] = field(default_factory=dict)

@@ -5,7 +5,6 @@ The stateless part of it: what was said before comes with each request, and noth
 
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +15,7 @@ from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
-from dispatch_app.gateway.prompt import Prompt
+from dispatch_app.gateway.prompt import Prompt, Translated
 
 Fields = dict[str, Any]
 
@@ -112,17 +111,13 @@ def parse_response(body: bytes) -> Prompt:
     document = parse_object(body)
     asked = _check(document)
     canonical = dict(_canonical(asked, document))
-    size = max(len(body), len(msgspec.json.encode(canonical)))
-    prompt = read_prompt(canonical, size=size)
-    return replace(
-        prompt,
-        includes_usage=True,
-        echo={name: document[name] for name in _ECHOED if name in document},
-        request=replace(
-            prompt.request,
-            limit_field=None,
+    return read_prompt(
+        canonical,
+        size=max(len(body), len(msgspec.json.encode(canonical))),
+        translated=Translated(
             origin=ClientFormat.OPENAI_RESPONSES,
-            extras={name: value for name, value in document.items() if name not in _KNOWN and value},
+            extras={name: document[name] for name in document.keys() - _KNOWN if document[name]},
+            echo={name: document[name] for name in _ECHOED if name in document},
         ),
     )
 
