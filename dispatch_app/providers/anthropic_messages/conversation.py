@@ -1,7 +1,7 @@
 """A canonical conversation as Anthropic has it: the system's words apart, blocks for everything, turns that take turns."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ Block = dict[str, Any]
 _DATA_URL = re.compile(r"\s*data:(?P<type>image/[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 _FOREIGN_ORIGIN = re.compile(r"(gemini|bedrock):")
 _SYSTEM = frozenset({"system", "developer"})
+_decode = msgspec.json.Decoder().decode
 
 
 def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block], list[Block]]:
@@ -23,11 +24,12 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block],
     system: list[Block] = []
     turns: list[Block] = []
     for message in messages:
-        if message["role"] in _SYSTEM:
+        role = message["role"]
+        if role in _SYSTEM:
             system += _content(message)
             continue
-        side = "assistant" if message["role"] == "assistant" else "user"
-        blocks = list(_blocks(message))
+        side = "assistant" if role == "assistant" else "user"
+        blocks = _blocks(role, message)
         if turns and turns[-1]["role"] == side:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -35,45 +37,50 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block],
     return system, turns
 
 
-def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
-    match message["role"]:
-        case "tool":
-            result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id")}
-            failed = {"is_error": True} if message.get("is_error") else {}
-            yield result | {"content": _content(message)} | failed | _cache_control(message)
-        case "assistant":
-            yield from _thoughts(message)
-            yield from _content(message)
-            yield from (_tool_use(call) for call in message.get("tool_calls") or ())
-        case _:
-            yield from _content(message)
+def _blocks(role: str, message: Mapping[str, Any]) -> list[Block]:
+    if role == "tool":
+        return [_tool_result(message)]
+    if role != "assistant":
+        return _content(message)
+    blocks = [*_thoughts(message), *_content(message)]
+    if calls := message.get("tool_calls"):
+        blocks += [_tool_use(call) for call in calls]
+    return blocks
 
 
-def _thoughts(message: Mapping[str, Any]) -> Iterator[Block]:
+def _tool_result(message: Mapping[str, Any]) -> Block:
+    result = {
+        "type": "tool_result",
+        "tool_use_id": message.get("tool_call_id"),
+        "content": _content(message),
+    }
+    if message.get("is_error"):
+        result["is_error"] = True
+    return _marked(result, message)
+
+
+def _thoughts(message: Mapping[str, Any]) -> list[Block]:
     """What the model thought, if it was one of Anthropic's: the signatures of others mean nothing here."""
-    for block in message.get("thinking_blocks") or ():
-        seal = block.get("signature") or block.get("data")
-        if seal and not _FOREIGN_ORIGIN.match(seal):
-            yield {name: value for name, value in block.items() if name != "index"}
+    return [
+        {name: value for name, value in block.items() if name != "index"}
+        for block in message.get("thinking_blocks") or ()
+        if (seal := block.get("signature") or block.get("data")) and not _FOREIGN_ORIGIN.match(seal)
+    ]
 
 
 def _content(message: Mapping[str, Any]) -> list[Block]:
     """The blocks of a message's content. Empty texts are refused there, and say nothing."""
     content = message.get("content")
     if isinstance(content, str):
-        return [_text(content, message)] if content else []
+        return [_marked({"type": "text", "text": content}, message)] if content else []
     return [block for part in content or () if (block := _part(part)) is not None]
 
 
 def _part(part: Mapping[str, Any]) -> Block | None:
     if part["type"] == "image_url":
-        return {"type": "image", "source": _image_source(part["image_url"]["url"])} | _cache_control(part)
+        return _marked({"type": "image", "source": _image_source(part["image_url"]["url"])}, part)
     text = part.get("text") or part.get("refusal")
-    return _text(text, part) if text else None
-
-
-def _text(text: str, carrier: Mapping[str, Any]) -> Block:
-    return {"type": "text", "text": text} | _cache_control(carrier)
+    return _marked({"type": "text", "text": text}, part) if text else None
 
 
 def _image_source(url: str) -> Block:
@@ -87,20 +94,29 @@ def _image_source(url: str) -> Block:
 
 def _tool_use(call: Mapping[str, Any]) -> Block:
     function = call.get("function") or {}
-    told = {"type": "tool_use", "id": call.get("id"), "name": function.get("name")}
-    return told | {"input": _arguments(function.get("arguments"))} | _cache_control(call)
+    told = {
+        "type": "tool_use",
+        "id": call.get("id"),
+        "name": function.get("name"),
+        "input": _arguments(function.get("arguments")),
+    }
+    return _marked(told, call)
 
 
 def _arguments(text: Any) -> Any:
     """The arguments of a call as an object. Models now and then write what is none: that is kept under a name."""
     try:
-        found = msgspec.json.decode(text or "{}")
+        found = _decode(text or "{}")
     except (msgspec.DecodeError, TypeError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"arguments": text}
 
 
-def _cache_control(carrier: Mapping[str, Any]) -> Block:
-    """Where a cached prefix ends. It always lasts the vendor's usual time: longer ones have a price of their own."""
-    mark = carrier.get("cache_control")
-    return {"cache_control": {"type": "ephemeral"}} if mark else {}
+def _marked(block: Block, carrier: Mapping[str, Any]) -> Block:
+    """A block, with the mark that a cached prefix ends there if its carrier has one.
+
+    A prefix always lasts the vendor's usual time: longer ones have a price of their own.
+    """
+    if carrier.get("cache_control"):
+        block["cache_control"] = {"type": "ephemeral"}
+    return block

@@ -15,6 +15,7 @@ ORIGIN = "bedrock:"
 _DATA_URL = re.compile(r"\s*data:image/(?P<format>[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 _FORMATS = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "gif": "gif", "webp": "webp"}
 _SYSTEM = frozenset({"system", "developer"})
+_decode = msgspec.json.Decoder().decode
 _CACHE_POINT: Block = {"cachePoint": {"type": "default"}}
 """Where a cached prefix ends. It always lasts the vendor's usual time: longer ones have a price of their own."""
 
@@ -27,11 +28,12 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block],
     system: list[Block] = []
     turns: list[Block] = []
     for message in messages:
-        if message["role"] in _SYSTEM:
+        role = message["role"]
+        if role in _SYSTEM:
             system += _content(message)
             continue
-        side = "assistant" if message["role"] == "assistant" else "user"
-        blocks = list(_blocks(message))
+        side = "assistant" if role == "assistant" else "user"
+        blocks = _blocks(role, message)
         if turns and turns[-1]["role"] == side:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -44,25 +46,24 @@ def marked(block: Block, carrier: Mapping[str, Any]) -> list[Block]:
     return [block, _CACHE_POINT] if carrier.get("cache_control") else [block]
 
 
-def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
-    match message["role"]:
-        case "tool":
-            yield from _tool_result(message)
-        case "assistant":
-            yield from _thoughts(message)
-            yield from _content(message)
-            for call in message.get("tool_calls") or ():
-                yield from marked(_tool_use(call), call)
-        case _:
-            yield from _content(message)
+def _blocks(role: str, message: Mapping[str, Any]) -> list[Block]:
+    if role == "tool":
+        return _tool_result(message)
+    if role != "assistant":
+        return _content(message)
+    blocks = [*_thoughts(message), *_content(message)]
+    for call in message.get("tool_calls") or ():
+        blocks += marked(_tool_use(call), call)
+    return blocks
 
 
 def _tool_result(message: Mapping[str, Any]) -> list[Block]:
     """Cache points may stand behind a result, but not within."""
     content = [block for block in _content(message) if block is not _CACHE_POINT]
     result = {"toolUseId": message.get("tool_call_id"), "content": content}
-    failed = {"status": "error"} if message.get("is_error") else {}
-    return marked({"toolResult": result | failed}, message)
+    if message.get("is_error"):
+        result["status"] = "error"
+    return marked({"toolResult": result}, message)
 
 
 def _thoughts(message: Mapping[str, Any]) -> Iterator[Block]:
@@ -104,14 +105,18 @@ def _image(url: str) -> Block:
 
 def _tool_use(call: Mapping[str, Any]) -> Block:
     function = call.get("function") or {}
-    told = {"toolUseId": call.get("id"), "name": function.get("name")}
-    return {"toolUse": told | {"input": _arguments(function.get("arguments"))}}
+    told = {
+        "toolUseId": call.get("id"),
+        "name": function.get("name"),
+        "input": _arguments(function.get("arguments")),
+    }
+    return {"toolUse": told}
 
 
 def _arguments(text: Any) -> Any:
     """The arguments of a call as an object. Models now and then write what is none: that is kept under a name."""
     try:
-        found = msgspec.json.decode(text or "{}")
+        found = _decode(text or "{}")
     except (msgspec.DecodeError, TypeError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"arguments": text}

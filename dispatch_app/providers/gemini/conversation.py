@@ -1,7 +1,7 @@
 """A canonical conversation as Gemini has it: the system's words apart, parts for everything, results by the name of their tool."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ Part = dict[str, Any]
 
 _DATA_URL = re.compile(r"\s*data:(?P<type>image/[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 _SYSTEM = frozenset({"system", "developer"})
+_decode = msgspec.json.Decoder().decode
 
 
 def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Part], list[Part]]:
@@ -24,11 +25,12 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Part], 
     turns: list[Part] = []
     names: dict[str, str] = {}
     for message in messages:
-        if message["role"] in _SYSTEM:
+        role = message["role"]
+        if role in _SYSTEM:
             system += _content(message)
             continue
-        side = "model" if message["role"] == "assistant" else "user"
-        parts = list(_parts(message, names))
+        side = "model" if role == "assistant" else "user"
+        parts = _parts(role, message, names)
         if turns and turns[-1]["role"] == side:
             turns[-1]["parts"] += parts
         elif parts:
@@ -36,30 +38,26 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Part], 
     return system, turns
 
 
-def _parts(message: Mapping[str, Any], names: dict[str, str]) -> Iterator[Part]:
+def _parts(role: str, message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
     """What one message says. `names` remembers which tool each call was of: results only know the call."""
-    match message["role"]:
-        case "tool":
-            yield _result(message, names)
-        case "assistant":
-            yield from _answer(message, names)
-        case _:
-            yield from _content(message)
+    if role == "tool":
+        return [_result(message, names)]
+    return _answer(message, names) if role == "assistant" else _content(message)
 
 
-def _answer(message: Mapping[str, Any], names: dict[str, str]) -> Iterator[Part]:
-    texts = _content(message)
+def _answer(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
+    parts = _content(message)
     signature = signature_of_text(message)
-    if texts and signature is not None:
-        texts[-1]["thoughtSignature"] = signature
-    yield from texts
+    if parts and signature is not None:
+        parts[-1]["thoughtSignature"] = signature
     for call in message.get("tool_calls") or ():
         function = call.get("function") or {}
         names[str(call.get("id"))] = name = str(function.get("name"))
         part: Part = {"functionCall": {"name": name, "args": _arguments(function.get("arguments"))}}
         if (signature := signature_of_call(message, call)) is not None:
             part["thoughtSignature"] = signature
-        yield part
+        parts.append(part)
+    return parts
 
 
 def _result(message: Mapping[str, Any], names: Mapping[str, str]) -> Part:
@@ -73,7 +71,7 @@ def _response(text: str, message: Mapping[str, Any]) -> Any:
     if message.get("is_error"):
         return {"error": text}
     try:
-        found = msgspec.json.decode(text)
+        found = _decode(text)
     except (msgspec.DecodeError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"result": text}
@@ -99,7 +97,7 @@ def _part(item: Mapping[str, Any]) -> Part | None:
 def _arguments(text: Any) -> Any:
     """The arguments of a call as an object. Models now and then write what is none: that is kept under a name."""
     try:
-        found = msgspec.json.decode(text or "{}")
+        found = _decode(text or "{}")
     except (msgspec.DecodeError, TypeError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"arguments": text}
