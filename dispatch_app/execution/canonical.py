@@ -69,8 +69,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
     matched_stop: str | UnsetType = UNSET
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A whole reply. `usage` is as reported, plausible or not; None when the vendor reported none."""
 
     model: str
@@ -80,8 +79,7 @@ class Reply:
     first_byte_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPart:
+class StreamPart(msgspec.Struct, frozen=True, kw_only=True):
     """One event of a streamed reply; usage comes with its last ones."""
 
     model: str

@@ -1,15 +1,15 @@
 """A client's prompt, whatever wire format it came in: the canonical request and what routing may know of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from dispatch_app.execution.canonical import ClientFormat, Request
 from policies_app.routing.codes import Capability, WireFeature
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """`input_tokens` is an estimate, `input_tokens_bound` never too low; images are counted apart from both.
 
     `features` is what the request says that not every vendor's wire format can, `echo` what its answer repeats of it.
@@ -26,14 +26,13 @@ class Prompt:
     metadata: Mapping[str, str]
     includes_usage: bool
     features: frozenset[WireFeature] = frozenset()
-    echo: Mapping[str, object] = field(default_factory=dict)
+    echo: Mapping[str, object] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Translated:
+class Translated(msgspec.Struct, frozen=True, kw_only=True):
     """What a request that came in another format than the canonical one said beside its canonical words."""
 
     origin: ClientFormat
     extras: Mapping[str, Any]
     features: frozenset[WireFeature] = frozenset()
-    echo: Mapping[str, object] = field(default_factory=dict)
+    echo: Mapping[str, object] = msgspec.field(default_factory=dict)

@@ -1,6 +1,5 @@
 """Azure's shape of OpenAI's Chat Completions: the deployment stands in the address, and the key in a header of its own."""
 
-from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -42,7 +41,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     built = openai_chat.build(request=request, candidate=candidate, prepared=prepared, now=now)
     version = prepared.provider.api_version
     if not version:
-        return replace(built, url=f"{prepared.url}/chat/completions")
+        return Built(url=f"{prepared.url}/chat/completions", headers=built.headers, body=built.body)
     deployment = quote(candidate.model.wire_name, safe="")
     path = f"deployments/{deployment}/chat/completions?api-version={quote(version, safe='')}"
-    return replace(built, url=f"{prepared.url}/{path}")
+    return Built(url=f"{prepared.url}/{path}", headers=built.headers, body=built.body)

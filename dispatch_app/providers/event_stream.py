@@ -2,9 +2,9 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from botocore.eventstream import EventStreamBuffer, ParserError
 
 from dispatch_app.execution.errors import InvalidReplyError
@@ -13,8 +13,7 @@ from dispatch_app.providers.sse import MAX_EVENT_BYTES, EventTooLongError
 _UNREADABLE = (ParserError, struct.error, KeyError, IndexError, UnicodeDecodeError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One message of an event stream."""
 
     headers: dict[str, Any]

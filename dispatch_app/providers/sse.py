@@ -1,6 +1,6 @@
 """Server-sent events, decoded from whatever pieces the network hands over. Performs no I/O."""
 
-from dataclasses import dataclass
+import msgspec
 
 MAX_EVENT_BYTES = 1024 * 1024
 
@@ -9,8 +9,7 @@ class EventTooLongError(ValueError):
     """One event, or one line, exceeds its limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event: its type, empty when unnamed, and its data lines joined by line feeds."""
 
     name: bytes

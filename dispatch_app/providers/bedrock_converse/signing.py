@@ -13,7 +13,6 @@ from urllib.parse import quote, urlsplit
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SERVICE = "bedrock"
-_TIMESTAMP = "%Y%m%dT%H%M%SZ"
 _USUAL_PORTS = {"http": 80, "https": 443}
 
 
@@ -27,7 +26,7 @@ def signed_headers(
 ) -> dict[str, str]:
     """The headers that sign a POST request; `secret` as in `is_access_key`, `url` as it goes over the wire, without a query."""
     key_id, secret_key, token = f"{secret}:".split(":", 3)[:3]
-    timestamp = now.astimezone(UTC).strftime(_TIMESTAMP)
+    timestamp = _timestamp(now)
     date = timestamp[:8]
     scope = f"{date}/{region}/{_SERVICE}/aws4_request"
     host, path = _host_and_path(url)
@@ -43,6 +42,11 @@ def signed_headers(
         f"{_ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return told
+
+
+def _timestamp(now: datetime) -> str:
+    """A moment as `20260603T120000Z`."""
+    return now.astimezone(UTC).isoformat()[:19].replace("-", "").replace(":", "") + "Z"
 
 
 @lru_cache(maxsize=1_024)
