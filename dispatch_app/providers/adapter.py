@@ -7,6 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
+import msgspec
 from multidict import CIMultiDict
 
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
@@ -51,8 +52,7 @@ class Prepared:
     headers: CIMultiDict[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class Built(msgspec.Struct, frozen=True, kw_only=True):
     """One request, ready to send."""
 
     url: str

@@ -1,6 +1,7 @@
 """Azure's shape of OpenAI's Chat Completions: the deployment stands in the address, and the key in a header of its own."""
 
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from dispatch_app.execution.canonical import Request
@@ -39,9 +40,13 @@ def prepare(provider: Provider) -> Prepared:
 def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
     """See `Adapter.build`. Without an API version the address is that of Azure's newer API, which has no deployments."""
     built = openai_chat.build(request=request, candidate=candidate, prepared=prepared, now=now)
-    version = prepared.provider.api_version
+    url = _url(prepared.url, candidate.model.wire_name, prepared.provider.api_version)
+    return Built(url=url, headers=built.headers, body=built.body)
+
+
+@lru_cache(maxsize=1_024)
+def _url(base_url: str, deployment: str, version: str) -> str:
     if not version:
-        return Built(url=f"{prepared.url}/chat/completions", headers=built.headers, body=built.body)
-    deployment = quote(candidate.model.wire_name, safe="")
-    path = f"deployments/{deployment}/chat/completions?api-version={quote(version, safe='')}"
-    return Built(url=f"{prepared.url}/{path}", headers=built.headers, body=built.body)
+        return f"{base_url}/chat/completions"
+    path = f"deployments/{quote(deployment, safe='')}/chat/completions"
+    return f"{base_url}/{path}?api-version={quote(version, safe='')}"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -85,10 +86,8 @@ def dropped(request: Request) -> tuple[str, ...]:
 def _addressed(
     body: bytes, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime
 ) -> Built:
-    # A colon goes over the wire as it is, and what is signed has to be what goes over the wire.
-    model = quote(candidate.model.wire_name, safe=":")
     operation = "converse-stream" if request.stream else "converse"
-    url = f"{prepared.url}/model/{model}/{operation}"
+    url = _url(prepared.url, candidate.model.wire_name, operation)
     secret, headers = prepared.provider.secret, prepared.headers
     if secret is not None and is_access_key(secret):
         headers = headers.copy()
@@ -105,10 +104,21 @@ def _addressed(
     return Built(url=url, headers=headers, body=body)
 
 
+@lru_cache(maxsize=1_024)
+def _url(base_url: str, model: str, operation: str) -> str:
+    """A colon goes over the wire as it is, and what is signed has to be what goes over the wire."""
+    return f"{base_url}/model/{quote(model, safe=':')}/{operation}"
+
+
 def _region(provider: Provider) -> str:
     """The region of a provider's row, or of its host; empty if neither names one."""
-    named = _REGION.search(provider.base_url)
-    return provider.region or (named["region"] if named else "")
+    return provider.region or _region_of_host(provider.base_url)
+
+
+@lru_cache(maxsize=1_024)
+def _region_of_host(base_url: str) -> str:
+    named = _REGION.search(base_url)
+    return named["region"] if named else ""
 
 
 def _inference(fields: Mapping[str, Any], candidate: Candidate) -> Fields:

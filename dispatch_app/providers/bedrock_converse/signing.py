@@ -5,6 +5,8 @@ times as much: see docs/decisions/0009.
 """
 
 import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -25,31 +27,50 @@ def signed_headers(
     *, url: str, body: bytes, media_type: str, secret: str, region: str, now: datetime
 ) -> dict[str, str]:
     """The headers that sign a POST request; `secret` as in `is_access_key`, `url` as it goes over the wire, without a query."""
-    key_id, secret_key, token = f"{secret}:".split(":", 3)[:3]
-    timestamp = _timestamp(now)
-    date = timestamp[:8]
-    scope = f"{date}/{region}/{_SERVICE}/aws4_request"
-    host, path = _host_and_path(url)
-    told = {"x-amz-date": timestamp} | ({"x-amz-security-token": token} if token else {})
-    # In the order of the alphabet, as they are signed.
-    headers = {"content-type": media_type, "host": host, **told}
-    names = ";".join(headers)
-    lines = "".join([f"{name}:{value}\n" for name, value in headers.items()])
-    request = f"POST\n{path}\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
-    text = f"{_ALGORITHM}\n{timestamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-    signature = _mac(_signing_key(secret_key, date, region), text).hex()
-    told["authorization"] = (
-        f"{_ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
-    )
-    return told
+    timestamp = _timestamp(int(now.timestamp()))
+    day = _of_a_day(url, media_type, secret, region, timestamp[:8])
+    request = f"{day.before_the_time}{timestamp}{day.after_the_time}{sha256(body).hexdigest()}"
+    text = f"{_ALGORITHM}\n{timestamp}\n{day.scope}\n{sha256(request.encode()).hexdigest()}"
+    return {
+        "x-amz-date": timestamp,
+        **day.token,
+        "authorization": f"{day.authorization}{_mac(day.key, text).hex()}",
+    }
 
 
-def _timestamp(now: datetime) -> str:
-    """A moment as `20260603T120000Z`."""
-    return now.astimezone(UTC).isoformat()[:19].replace("-", "").replace(":", "") + "Z"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Day:
+    """What the signatures of all requests to one address have in common on one day."""
+
+    key: bytes
+    scope: str
+    before_the_time: str
+    after_the_time: str
+    authorization: str
+    token: Mapping[str, str]
 
 
 @lru_cache(maxsize=1_024)
+def _of_a_day(url: str, media_type: str, secret: str, region: str, date: str) -> _Day:
+    key_id, secret_key, token = f"{secret}:".split(":", 3)[:3]
+    scope = (date, region, _SERVICE, "aws4_request")
+    key = f"AWS4{secret_key}".encode()
+    for part in scope:
+        key = _mac(key, part)
+    host, path = _host_and_path(url)
+    # The headers are signed in the order of the alphabet: behind the time there is only the token.
+    names = "content-type;host;x-amz-date" + (";x-amz-security-token" if token else "")
+    token_line = f"x-amz-security-token:{token}\n" if token else ""
+    return _Day(
+        key=key,
+        scope="/".join(scope),
+        before_the_time=f"POST\n{path}\n\ncontent-type:{media_type}\nhost:{host}\nx-amz-date:",
+        after_the_time=f"\n{token_line}\n{names}\n",
+        authorization=f"{_ALGORITHM} Credential={key_id}/{'/'.join(scope)}, SignedHeaders={names}, Signature=",
+        token={"x-amz-security-token": token} if token else {},
+    )
+
+
 def _host_and_path(url: str) -> tuple[str, str]:
     """The host as its header has it, and the path as it is signed: what is quoted in it already is quoted again."""
     parts = urlsplit(url)
@@ -57,13 +78,10 @@ def _host_and_path(url: str) -> tuple[str, str]:
     return host, quote(normpath(f"/{parts.path.lstrip('/')}"), safe="/~")
 
 
-@lru_cache(maxsize=64)
-def _signing_key(secret_key: str, date: str, region: str) -> bytes:
-    """The key of one day and region."""
-    key = f"AWS4{secret_key}".encode()
-    for step in (date, region, _SERVICE, "aws4_request"):
-        key = _mac(key, step)
-    return key
+@lru_cache(maxsize=16)
+def _timestamp(second: int) -> str:
+    """A moment as `20260603T120000Z`."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _mac(key: bytes, text: str) -> bytes:
