@@ -1,4 +1,4 @@
-"""Gemini's replies in canonical words, whole and streamed: a whole one is read as a stream of one piece."""
+"""Gemini's replies in canonical words, whole and streamed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dispatch_app.execution.assembly import assemble
-from dispatch_app.execution.canonical import ChunkChoice, Reply, StreamPart
+from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, StreamPart
 from dispatch_app.execution.errors import InvalidReplyError, StreamFailedError
 from dispatch_app.providers.adapter import StreamDecoder, StreamEnd
 from dispatch_app.providers.gemini.response import (
@@ -28,14 +27,46 @@ Delta = dict[str, Any]
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
     """See `Adapter.parse_reply`."""
     response = read_response(body, wire_status=wire_status)
-    parts = list(_Answers().take(response))
-    reply = assemble(parts, wire_status=wire_status, first_byte_at=first_byte_at)
-    if not reply.choices:
-        raise InvalidReplyError(wire_status=wire_status, usage=response.usage())
-    for choice in reply.choices:
-        choice.message["content"] = choice.message["content"] or None
-        choice.finish_reason = choice.finish_reason or "stop"
-    return reply
+    usage = response.usage()
+    choices = [_whole(candidate, response, usage) for candidate in response.candidates]
+    if response.is_blocked:
+        message = {"role": "assistant", "content": None}
+        choices = [Choice(message=message, finish_reason="content_filter")]
+    if not choices:
+        raise InvalidReplyError(wire_status=wire_status, usage=usage)
+    return Reply(
+        model=response.model_name,
+        choices=choices,
+        usage=usage,
+        wire_status=wire_status,
+        first_byte_at=first_byte_at,
+    )
+
+
+def _whole(candidate: Candidate, response: Response, usage: Usage | None) -> Choice:
+    """An answer that came in one piece."""
+    texts, thoughts = [], []
+    calls: list[Delta] = []
+    signatures: list[Delta] = []
+    for part in candidate.parts:
+        call_id = ""
+        if part.function_call is not None:
+            call_id = _call_id(part.function_call, candidate, response, place=len(calls))
+            calls.append(_call(part, part.function_call, call_id=call_id))
+        elif part.text:
+            (thoughts if part.thought else texts).append(part.text)
+        if part.thought_signature is not None:
+            signatures.append(_thought(signature=_sealed(part.thought_signature, call_id)))
+    message: Delta = {"role": "assistant", "content": "".join(texts) or None}
+    if thoughts:
+        message["reasoning_content"] = "".join(thoughts)
+        signatures.insert(0, _thought(thinking=message["reasoning_content"]))
+    if signatures:
+        message["thinking_blocks"] = signatures
+    if calls:
+        message["tool_calls"] = calls
+    reason = finish_reason(candidate.finish_reason or "STOP", has_calls=bool(calls), usage=usage)
+    return Choice(index=candidate.index, message=message, finish_reason=reason)
 
 
 def stream_decoder() -> StreamDecoder:
@@ -122,37 +153,43 @@ class _Answers:
 
 
 def _said(answer: _Answer, candidate: Candidate, response: Response) -> Iterator[ChunkChoice]:
-    parts = candidate.content.parts if candidate.content is not None else []
-    for part in parts:
-        carried = None if part.thought_signature is None else sealed(part.thought_signature)
+    for part in candidate.parts:
+        call_id = ""
         if part.function_call is not None:
-            call_id = part.function_call.id or f"call_{response.response_id}_{candidate.index}_{answer.calls}"
-            yield answer.step(_call(part, part.function_call, call_id=call_id, index=answer.calls))
+            call_id = _call_id(part.function_call, candidate, response, place=answer.calls)
+            call = _call(part, part.function_call, call_id=call_id)
+            yield answer.step({"tool_calls": [{"index": answer.calls, **call}]})
             answer.calls += 1
-            if part.thought_signature is not None:
-                carried = sealed_of_call(part.thought_signature, call_id=call_id)
         elif part.text and part.thought:
-            yield answer.step(_thought(0, thinking=part.text) | {"reasoning_content": part.text})
+            block = {"index": 0, **_thought(thinking=part.text)}
+            yield answer.step({"thinking_blocks": [block], "reasoning_content": part.text})
         elif part.text:
             yield answer.step({"content": part.text})
-        if carried is not None:
+        if part.thought_signature is not None:
             answer.signatures += 1
-            yield answer.step(_thought(answer.signatures, signature=carried))
+            block = _thought(signature=_sealed(part.thought_signature, call_id))
+            yield answer.step({"thinking_blocks": [{"index": answer.signatures, **block}]})
 
 
-def _thought(index: int, *, thinking: str = "", signature: str = "") -> Delta:
-    """What was thought is the block 0; each signature is a block of its own behind it."""
-    block = {"index": index, "type": "thinking", "thinking": thinking, "signature": signature}
-    return {"thinking_blocks": [block]}
+def _call_id(call: FunctionCall, candidate: Candidate, response: Response, *, place: int) -> str:
+    return call.id or f"call_{response.response_id}_{candidate.index}_{place}"
 
 
-def _call(part: Part, call: FunctionCall, *, call_id: str, index: int) -> Delta:
+def _sealed(signature: str, call_id: str) -> str:
+    return sealed_of_call(signature, call_id=call_id) if call_id else sealed(signature)
+
+
+def _thought(*, thinking: str = "", signature: str = "") -> Delta:
+    """What was thought is the first block; each signature is a block of its own behind it."""
+    return {"type": "thinking", "thinking": thinking, "signature": signature}
+
+
+def _call(part: Part, call: FunctionCall, *, call_id: str) -> Delta:
     told: Delta = {
-        "index": index,
         "id": call_id,
         "type": "function",
         "function": {"name": call.name, "arguments": msgspec.json.encode(call.args or {}).decode()},
     }
     if part.thought_signature is not None:
         told["extra_content"] = {"google": {"thought_signature": part.thought_signature}}
-    return {"tool_calls": [told]}
+    return told

@@ -41,6 +41,10 @@ class Candidate(msgspec.Struct, rename="camel"):
     finish_reason: str | None = None
     index: int = 0
 
+    @property
+    def parts(self) -> list[Part]:
+        return [] if self.content is None else self.content.parts
+
 
 class _Feedback(msgspec.Struct, rename="camel"):
     block_reason: str | None = None
