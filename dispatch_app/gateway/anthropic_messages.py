@@ -36,6 +36,7 @@ _ERROR_TYPES = {
 }
 _ERROR_TYPE_OF_CODE = {ErrorCode.INSUFFICIENT_QUOTA: "billing_error"}
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 def render_reply(
@@ -50,7 +51,8 @@ def render_reply(
 ) -> bytes:
     """See `ClientHalf.render_reply`."""
     (choice, *_) = reply.choices
-    body = _message(dispatch_id, model=model) | {
+    body = {
+        **_message(dispatch_id, model=model),
         "content": list(_blocks(choice.message)),
         "stop_reason": _stop_reason(choice, has_calls=bool(choice.message.get("tool_calls"))),
         "stop_sequence": choice.matched_stop or None,
@@ -197,7 +199,7 @@ def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
 def _input(arguments: Any) -> Any:
     """The arguments of a call as an object. What a model wrote that is none is kept under a name."""
     try:
-        found = msgspec.json.decode(arguments or "{}")
+        found = _decode(arguments or "{}")
     except (msgspec.DecodeError, TypeError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"arguments": arguments}

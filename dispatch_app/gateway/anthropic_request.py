@@ -20,6 +20,7 @@ _REFUSED = frozenset({"container", "inference_geo", "mcp_servers", "speed"})
 """Fields that make the vendor fetch, run or charge what a reservation does not cover."""
 _SAME = ("model", "stream", "temperature", "top_p", "top_k", "thinking")
 _EFFORT = "reasoning_effort"
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 
 
 class _Source(msgspec.Struct):
@@ -104,6 +105,7 @@ class _MessageFields(msgspec.Struct):
     metadata: _Metadata | None = None
 
 
+_encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({*_MessageFields.__struct_fields__, "service_tier"})
 
 
@@ -135,7 +137,7 @@ def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
     canonical = _canonical(asked, limit=limit)
     return read_prompt(
         canonical,
-        size=max(len(body), len(msgspec.json.encode(canonical))),
+        size=max(len(body), len(_encode(canonical))),
         translated=Translated(
             origin=ClientFormat.ANTHROPIC_MESSAGES,
             extras=_extras(document),
@@ -157,9 +159,10 @@ def _check(document: Fields) -> _MessageFields:
 
 def _extras(document: Fields) -> Fields:
     extras = {name: document[name] for name in document.keys() - _KNOWN}
-    settings = document.get("output_config") or {}
-    if more := {name: settings[name] for name in settings if name not in _OutputConfig.__struct_fields__}:
-        extras["output_config"] = more
+    if settings := document.get("output_config"):
+        known = _OutputConfig.__struct_fields__
+        if more := {name: settings[name] for name in settings if name not in known}:
+            extras["output_config"] = more
     return extras
 
 
@@ -220,13 +223,22 @@ def _said_by_user(blocks: list[_Block]) -> Iterator[Fields]:
 
 
 def _said_by_model(blocks: list[_Block]) -> Fields:
+    texts: list[_Block] = []
+    thoughts: list[Fields] = []
+    calls: list[Fields] = []
+    for block in blocks:
+        if block.type == "text":
+            texts.append(block)
+        elif block.type == "tool_use":
+            calls.append(_call(block))
+        elif block.type in _THOUGHTS:
+            thoughts.append(_thought(block))
     message: Fields = {"role": "assistant"}
-    texts = [block for block in blocks if block.type == "text"]
     if texts:
         message["content"] = _parts(texts)
-    if thoughts := [_thought(block) for block in blocks if block.type.endswith("thinking")]:
+    if thoughts:
         message["thinking_blocks"] = thoughts
-    if calls := [_call(block) for block in blocks if block.type == "tool_use"]:
+    if calls:
         message["tool_calls"] = calls
     return message
 
@@ -238,7 +250,7 @@ def _thought(block: _Block) -> Fields:
 
 
 def _call(block: _Block) -> Fields:
-    arguments = msgspec.json.encode(block.input or {}).decode()
+    arguments = _encode(block.input or {}).decode()
     call: Fields = {
         "id": block.id,
         "type": "function",

@@ -23,10 +23,19 @@ FRAMING_TOKENS_OF_TOOLS = 1_024
 BYTES_OF_A_TOKEN = 4
 TOKENS_OF_AN_IMAGE = 800
 
-_OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 # Consumed here; what a vendor is told of these is Signalbox's business.
 _CONSUMED = frozenset(
-    {"model", "stream", "stream_options", "user", "metadata", "store", "service_tier", *_OUTPUT_LIMITS}
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "max_completion_tokens",
+        "max_tokens",
+    }
 )
 # Where a request goes, with which credentials and headers, and what it costs is never the caller's to say; nor is
 # anything that makes a vendor generate or fetch more than the reservation covers.
@@ -172,7 +181,7 @@ def read_prompt(document: dict[str, Any], *, size: int, translated: Translated |
         if _REFUSED.fullmatch(name):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     images, image_bytes, text_bytes = _measure(chat.messages)
-    limit_field = next((name for name in _OUTPUT_LIMITS if said.get(name) is not None), None)
+    limit_field = _limit_field(chat)
     features = frozenset(_features(chat, images=images))
     return Prompt(
         model=chat.model,
@@ -187,7 +196,7 @@ def read_prompt(document: dict[str, Any], *, size: int, translated: Translated |
         input_tokens=_estimate(chat, text_bytes=text_bytes, images=images),
         input_tokens_bound=_bound(chat, size=size - image_bytes),
         images=images,
-        output_tokens=None if limit_field is None else said[limit_field],
+        output_tokens=chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens,
         needs=frozenset(_needs(chat, images=images)),
         features=features if translated is None else features | translated.features,
         end_user=chat.user or "",
@@ -309,6 +318,13 @@ def _bound(chat: _ChatFields, *, size: int) -> int:
         + FRAMING_TOKENS_OF_A_MESSAGE * len(chat.messages)
         + (FRAMING_TOKENS_OF_TOOLS if has_tools else 0)
     )
+
+
+def _limit_field(chat: _ChatFields) -> str | None:
+    """The name under which the caller told how much it wants at most; the newer one stands before the older."""
+    if chat.max_completion_tokens is not None:
+        return "max_completion_tokens"
+    return None if chat.max_tokens is None else "max_tokens"
 
 
 def _wants_usage(options: _StreamOptions | None) -> bool:

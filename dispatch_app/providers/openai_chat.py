@@ -212,18 +212,21 @@ def _own_words(request: Request) -> Mapping[str, Any]:
         fields["reasoning_effort"] = "xhigh"
     elif effort is None and thinking.get("type") == "enabled":
         fields["reasoning_effort"] = effort_of(thinking.get("budget_tokens"))
-    return {name: _unmarked(value) for name, value in fields.items()}
+    fields["messages"] = [_unmarked_message(message) for message in fields["messages"]]
+    if fields.get("tools"):
+        fields["tools"] = _unmarked(fields["tools"])
+    return fields
 
 
-def _unmarked(value: Any) -> Any:
-    """Without the marks of what is to be cached, wherever they stand: servers of this format cache on their own."""
-    match value:
-        case dict():
-            return {name: _unmarked(inner) for name, inner in value.items() if name != "cache_control"}
-        case list():
-            return [_unmarked(inner) for inner in value]
-        case _:
-            return value
+def _unmarked_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the marks of what is to be cached on its parts and calls: servers of this format cache on their own."""
+    return {name: _unmarked(value) if isinstance(value, list) else value for name, value in message.items()}
+
+
+def _unmarked(items: list[Any]) -> list[Any]:
+    if any("cache_control" in item for item in items):
+        return [{name: item[name] for name in item if name != "cache_control"} for item in items]
+    return items
 
 
 def _messages(messages: list[Any]) -> list[Any]:
