@@ -2,7 +2,8 @@
 
 One web worker of the real server, PostgreSQL with fsync on, a real API key, a policy of 20 rules, hard budgets at tenant and
 end user, a zero-delay local upstream. Latency is compared with calling that upstream directly, in the same run. What a
-decision costs by the number of rules is measured first, while nothing else runs, and then the ledger alone.
+decision costs by the number of rules, and translation between formats, is measured first, while nothing else runs, and then
+the ledger alone.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from bench.ledger import measure_ledger  # noqa: E402
 from bench.load import LoadResult, run_load  # noqa: E402
 from bench.processes import cpu_seconds, resident_bytes  # noqa: E402
 from bench.report import Bar, Report  # noqa: E402
+from bench.translation import measure_translation  # noqa: E402
+from dispatch_app.collector import spare_the_collector  # noqa: E402
 from policies_app.models import Tenant  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent.parent / "var" / "bench"
@@ -65,6 +68,8 @@ def main() -> int:
     """Run on an empty database and report; the exit code is 1 when a bar was missed."""
     report = Report(name="bench")
     measure_decisions(report)
+    spare_the_collector()
+    measure_translation(report)
     with empty_database(), fast_upstream() as upstream_url:
         tenant = create_bench_tenant(upstream_url=upstream_url)
         measure_ledger(report, Tenant.objects.create(name="ledger"))

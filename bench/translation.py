@@ -166,11 +166,10 @@ def pairs() -> Iterator[tuple[str, str, Pair]]:
             yield client_name, vendor_name, pair
 
 
-def measure_translation(report: Report) -> None:
+def measure_translation(report: Report, *, rounds: int = ROUNDS) -> None:
     """Add the figures of every pair, and the bars on the worst."""
-    spare_the_collector()
     timed = [_TimedPair(*named) for named in pairs()]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for pair in timed:
             pair.take_a_pass()
     for pair in timed:
@@ -252,6 +251,7 @@ _CANDIDATE = _candidate()
 
 def main() -> int:
     """Measure translation alone: `python -m bench.translation`."""
+    spare_the_collector()
     report = Report(name="translation")
     measure_translation(report)
     return report.finish(RESULTS)
