@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.db.models import Prefetch
 from django.utils import timezone
 
+from dispatch_app.providers.adapter import adapter_of
 from dispatch_app.snapshot.types import (
     RateLimits,
     ServedBudget,
@@ -92,9 +93,13 @@ class SnapshotLoader:
         """
         try:
             with transaction.atomic():
-                return self._read(_begin_at_one_instant())
+                snapshot = self._read(_begin_at_one_instant())
         finally:
             connection.close()
+        for provider in snapshot.providers.values():
+            # Some import large libraries, and a request on the event loop would wait for them.
+            adapter_of(provider.wire_format)
+        return snapshot
 
     def _read(self, epoch: int) -> Snapshot:
         catalogue, judges, limits = read_catalogue(), read_judges(), _rate_limits()

@@ -1,6 +1,7 @@
 import pytest
 from django.db import connection
 
+from dispatch_app.providers.adapter import adapter_of
 from dispatch_app.snapshot.loader import SnapshotLoader, load_snapshot
 from policies_app.models import (
     Credential,
@@ -13,7 +14,7 @@ from policies_app.models import (
     Rule,
     Tenant,
 )
-from policies_app.routing.codes import BudgetScope, KillScope, Pick, Strategy, Tier
+from policies_app.routing.codes import BudgetScope, KillScope, Pick, Strategy, Tier, WireFormat
 from policies_app.routing.validators import JudgeReference
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.kill_switches import current_epoch, lift_kill_switch, throw_kill_switch
@@ -163,6 +164,19 @@ def test_a_kept_version_follows_the_catalogue():
     (rule,) = loader.load().policies["auto"].compiled.rules
 
     assert [step.model.enabled for step in rule.steps] == [False, True]
+
+
+def test_the_formats_of_all_providers_are_imported_before_a_request_needs_them():
+    make_provider("bedrock", wire_format=WireFormat.BEDROCK_CONVERSE)
+    make_provider("gemini", wire_format=WireFormat.GEMINI)
+    adapter_of.cache_clear()
+
+    load_snapshot()
+
+    imported = adapter_of.cache_info().currsize
+    for wire_format in (WireFormat.BEDROCK_CONVERSE, WireFormat.GEMINI):
+        adapter_of(wire_format)
+    assert imported == adapter_of.cache_info().currsize == 2
 
 
 def test_the_models_of_a_disabled_provider_are_disabled():
