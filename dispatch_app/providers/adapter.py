@@ -115,17 +115,7 @@ class Adapter(Protocol):
         """Say what a status other than 200 means."""
 
 
-ADAPTERS: dict[WireFormat, str] = {
-    WireFormat.OPENAI_CHAT: "dispatch_app.providers.openai_chat",
-    WireFormat.AZURE_OPENAI: "dispatch_app.providers.azure_openai",
-    WireFormat.ANTHROPIC_MESSAGES: "dispatch_app.providers.anthropic_messages",
-    WireFormat.GEMINI: "dispatch_app.providers.gemini",
-    WireFormat.BEDROCK_CONVERSE: "dispatch_app.providers.bedrock_converse",
-}
-"""Module of each wire format; its functions are the adapter. Imported on first use."""
-
-
 @cache
 def adapter_of(wire_format: WireFormat) -> Adapter:
-    """Return the adapter of a wire format."""
-    return cast("Adapter", import_module(ADAPTERS[wire_format]))
+    """Return the adapter of a wire format: the module here that is called like it. It is imported on first use."""
+    return cast("Adapter", import_module(f"dispatch_app.providers.{wire_format.value}"))

@@ -3,6 +3,7 @@
 import django.core.validators
 from django.db import migrations, models
 
+import policies_app.models.choices
 import policies_app.routing.codes
 
 
@@ -30,13 +31,7 @@ class Migration(migrations.Migration):
             model_name="provider",
             name="wire_format",
             field=models.CharField(
-                choices=[
-                    ("openai_chat", "Openai chat"),
-                    ("azure_openai", "Azure openai"),
-                    ("anthropic_messages", "Anthropic messages"),
-                    ("gemini", "Gemini"),
-                    ("bedrock_converse", "Bedrock converse"),
-                ],
+                choices=policies_app.models.choices.wire_formats,
                 default=policies_app.routing.codes.WireFormat["OPENAI_CHAT"],
                 help_text="Protocol that it speaks.",
                 max_length=32,

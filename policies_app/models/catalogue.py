@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from policies_app.models.choices import choices_of
+from policies_app.models.choices import choices_of, wire_formats
 from policies_app.routing.codes import (
     Capability,
     OutputLimitParameter,
@@ -30,7 +30,7 @@ class Provider(models.Model):
     name = models.SlugField(max_length=64, unique=True, help_text="Short name, shown on every dispatch.")
     wire_format = models.CharField(
         max_length=32,
-        choices=choices_of(WireFormat),
+        choices=wire_formats,
         default=WireFormat.OPENAI_CHAT,
         help_text="Protocol that it speaks.",
     )

@@ -13,6 +13,7 @@ _WITHOUT: Mapping[WireFeature, frozenset[RefusedParameter]] = {
     WireFeature.TEMPERATURE_ABOVE_ONE: frozenset({RefusedParameter.TEMPERATURE}),
 }
 """Features that are of no account where a model's row has these parameters left out."""
+_EVERYTHING = frozenset(WireFeature)
 _NOT_IN_OPENAI = frozenset({WireFeature.TOOL_RESULT_IMAGES, WireFeature.ANSWER_BEGUN})
 
 INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
@@ -58,9 +59,14 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
 }
 
 
+def inexpressible_in(wire_format: WireFormat) -> frozenset[WireFeature]:
+    """What a wire format has no words for: everything, until the table says what it has words for."""
+    return INEXPRESSIBLE.get(wire_format, _EVERYTHING)
+
+
 def unsaid(model: CatalogueModel, features: frozenset[WireFeature]) -> frozenset[WireFeature]:
     """Which of `features` the model could not be told of, unless its row says that they be left out."""
-    lacking = features & INEXPRESSIBLE[model.wire_format]
+    lacking = features & inexpressible_in(model.wire_format)
     refused = model.quirks.refused_parameters
     if not lacking or not refused:
         return lacking
