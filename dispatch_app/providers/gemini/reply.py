@@ -45,7 +45,8 @@ def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply
 
 def _whole(candidate: Candidate, response: Response, usage: Usage | None) -> Choice:
     """An answer that came in one piece."""
-    texts, thoughts = [], []
+    texts: list[str] = []
+    thoughts: list[str] = []
     calls: list[Delta] = []
     signatures: list[Delta] = []
     for part in candidate.parts:
