@@ -35,6 +35,7 @@ REQUEST_BAR_US, EVENT_BAR_US = 60.0, 15.0
 
 _NOW = datetime(2026, 6, 3, 12, tzinfo=UTC)
 _ID = UUID("0197e3a0-7c51-7000-8000-000000000001")
+_HEX_ID = _ID.hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,7 @@ class Pair:
         reply = adapter.parse_reply(self.vendor.answered.reply, wire_status=200, first_byte_at=0.0)
         body = half.render_reply(
             reply=reply,
-            dispatch_id=_ID.hex,
+            dispatch_id=_HEX_ID,
             created=1_780_000_000,
             model="large",
             usage=reply.usage,

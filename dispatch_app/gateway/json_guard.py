@@ -17,6 +17,7 @@ MOST_LEVELS = 64
 MOST_VALUES = 100_000
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_ASCII = re.compile(rb"\\u00")
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +39,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise RequestError(detail="The body must be a JSON object.")
     _check_size(body, document)
-    has_escapes = b"\\u" in body
+    has_escapes = _ESCAPED_ASCII.search(body) is not None
     if has_escapes and b"\\u0000" in body and _NUL.search(body):
         raise RequestError(detail="The body contains the character U+0000.")
     if has_escapes and _ESCAPED_COLON.search(body):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -61,8 +62,13 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
         body["systemInstruction"] = {"parts": system}
     body |= _tools(request.fields)
     method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-    url = f"{prepared.url}/{quote(candidate.model.wire_name, safe='')}:{method}"
+    url = _url(prepared.url, candidate.model.wire_name, method)
     return Built(url=url, headers=prepared.headers, body=encoded(body, candidate.model.quirks))
+
+
+@lru_cache(maxsize=1_024)
+def _url(base_url: str, model: str, method: str) -> str:
+    return f"{base_url}/{quote(model, safe='')}:{method}"
 
 
 def dropped(request: Request) -> tuple[str, ...]:
