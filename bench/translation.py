@@ -29,8 +29,8 @@ from policies_app.routing.codes import Capability, Tier, WireFormat
 from policies_app.routing.types import Candidate, CatalogueModel, Price
 
 RESULTS = Path(__file__).resolve().parent.parent / "var" / "bench"
-ROUNDS = 200
-REQUESTS_A_PASS = 10
+ROUNDS = 100
+REQUESTS_A_PASS = 50
 REQUEST_BAR_US, EVENT_BAR_US = 60.0, 15.0
 
 _NOW = datetime(2026, 6, 3, 12, tzinfo=UTC)
