@@ -25,6 +25,7 @@ from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.openai_chat import OPENAI_CHAT
 from dispatch_app.gateway.openai_responses import OPENAI_RESPONSES
 from dispatch_app.providers.adapter import Adapter, Built, Prepared, adapter_of
+from dispatch_app.providers.quirks import adapted, dropped
 from policies_app.routing.codes import Capability, Tier, WireFormat
 from policies_app.routing.types import Candidate, CatalogueModel, Price
 
@@ -119,13 +120,15 @@ class Pair:
     vendor: Vendor
     adapter: Adapter
     prepared: Prepared
+    candidate: Candidate
 
     def request_and_reply(self) -> tuple[Built, bytes]:
         """What the vendor is sent, and the body of the client's answer."""
         half, adapter = self.client.half, self.adapter
         prompt = half.parse(self.client.body)
-        built = adapter.build(request=prompt.request, candidate=_CANDIDATE, prepared=self.prepared, now=_NOW)
-        adapter.dropped(prompt.request)
+        request = adapted(prompt.request, self.candidate)
+        built = adapter.build(request=request, candidate=self.candidate, prepared=self.prepared, now=_NOW)
+        dropped(prompt.request, self.candidate)
         reply = adapter.parse_reply(self.vendor.answered.reply, wire_status=200, first_byte_at=0.0)
         body = half.render_reply(
             reply=reply,
@@ -163,7 +166,13 @@ def pairs() -> Iterator[tuple[str, str, Pair]]:
     for vendor_name, vendor in VENDORS.items():
         adapter = adapter_of(vendor.wire_format)
         for client_name, client in CLIENTS.items():
-            pair = Pair(client=client, vendor=vendor, adapter=adapter, prepared=adapter.prepare(vendor))
+            pair = Pair(
+                client=client,
+                vendor=vendor,
+                adapter=adapter,
+                prepared=adapter.prepare(vendor),
+                candidate=_candidate(vendor.wire_format),
+            )
             yield client_name, vendor_name, pair
 
 
@@ -219,7 +228,7 @@ def _us_of(translate: Callable[[], object], *, times: int) -> float:
     return (process_time_ns() - started) / 1_000
 
 
-def _candidate() -> Candidate:
+def _candidate(wire_format: WireFormat) -> Candidate:
     price = Price(
         id=1,
         effective_from=_NOW - timedelta(days=30),
@@ -234,7 +243,7 @@ def _candidate() -> Candidate:
         name="large",
         provider_id=1,
         provider="bench",
-        wire_format=WireFormat.OPENAI_CHAT,
+        wire_format=wire_format,
         wire_name="eu.sandbox.large-20260401-v1:0",
         tier=Tier.FRONTIER,
         capabilities=frozenset(Capability),
@@ -245,9 +254,6 @@ def _candidate() -> Candidate:
         prices=(price,),
     )
     return Candidate(model=model, price=price, output_tokens_limit=600, bound_nanos=10**9, timeout_ms=None)
-
-
-_CANDIDATE = _candidate()
 
 
 def main() -> int:

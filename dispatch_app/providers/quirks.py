@@ -73,10 +73,13 @@ def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
 
     It would refuse that, or is told something else in any case, as its row says; or its vendor's format has no words.
     """
+    adapter, quirks = adapter_of(candidate.model.wire_format), candidate.model.quirks
+    if not (quirks.alter_requests or quirks.fixed_parameters):
+        return adapter.dropped(request)
     names = (
         *_left_out(request, candidate),
-        *_overridden(request, candidate.model.quirks),
-        *adapter_of(candidate.model.wire_format).dropped(adapted(request, candidate)),
+        *_overridden(request, quirks),
+        *adapter.dropped(adapted(request, candidate)),
     )
     return tuple(dict.fromkeys(names))
 

@@ -1,7 +1,7 @@
 """AWS's Signature Version 4 of one kind of request, for a moment that is given.
 
-Source: "Create a signed AWS API request" of AWS's IAM user guide. Tests hold it against botocore's signer, which costs ten
-times as much: see docs/decisions/0009.
+Source: "Create a signed AWS API request" of AWS's IAM user guide. Tests hold it against botocore's signer, which costs
+several times as much: see docs/decisions/0009.
 """
 
 import hmac

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from dispatch_app.execution.errors import (
 )
 from dispatch_app.providers.adapter import Adapter, Built, StreamEnd
 from dispatch_app.providers.sse import EventTooLongError
+from policies_app.routing.quirks import Quirks
 from tests.dispatch_app.routing_values import ProviderRow, make_candidate
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -92,6 +94,21 @@ class AdapterContract:
             "0.5",
         ):
             assert word in said
+
+    def test_what_a_models_row_fixes_stands_in_its_requests(
+        self, adapter: Adapter, provider: ProviderRow
+    ) -> None:
+        candidate = make_candidate()
+        quirks = Quirks(fixed_parameters={"house": {"rule": 7}})
+
+        built = adapter.build(
+            request=Request(fields=HELLO, stream=False, choices=1),
+            candidate=replace(candidate, model=replace(candidate.model, quirks=quirks)),
+            prepared=adapter.prepare(provider),
+            now=NOW,
+        )
+
+        assert json.loads(built.body)["house"] == {"rule": 7}
 
     def test_building_changes_neither_the_request_nor_the_headers_of_the_next(
         self, adapter: Adapter, provider: ProviderRow
