@@ -97,7 +97,7 @@ class SnapshotLoader:
         finally:
             connection.close()
         for provider in snapshot.providers.values():
-            # Some import large libraries, and a request on the event loop would wait for them.
+            # Imported here, in a thread: the first request of a format would keep the event loop waiting for it.
             adapter_of(provider.wire_format)
         return snapshot
 
