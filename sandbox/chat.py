@@ -100,6 +100,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
+    shows_thoughts: bool = True
     seed: int | None = None
     metadata: dict[str, str] | None = None
 

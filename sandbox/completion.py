@@ -81,6 +81,12 @@ class Completion:
     choices: tuple[Choice, ...]
     usage: Usage
     top_logprobs: int | None
+    shows_thoughts: bool = True
+
+    @property
+    def reasoning_of_one(self) -> int:
+        """Return the reasoning tokens of each of the choices."""
+        return self.usage.reasoning_tokens // len(self.choices)
 
     @property
     def envelope(self) -> dict[str, Any]:
@@ -120,6 +126,7 @@ def complete(
             reasoning_tokens=reasoning * len(choices),
         ),
         top_logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+        shows_thoughts=chat.shows_thoughts,
     )
 
 

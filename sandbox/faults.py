@@ -54,6 +54,7 @@ class ErrorShape(StrEnum):
     VLLM = "vllm"  # message, error_type, param; the code is the status; `[DONE]` follows the event
     FASTAPI = "fastapi"  # message, param
     BEDROCK = "bedrock"  # message, error_type; the event is an exception's message of an event stream
+    GEMINI = "gemini"  # message, retry_after; as `google.rpc.Status`
     HTML = "html"  # message, as the proxy in front of a vendor writes it
 
 

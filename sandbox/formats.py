@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sandbox import anthropic, bedrock, openai_chat
+from sandbox import anthropic, bedrock, gemini, openai_chat
 from sandbox.chat import ChatRequest
 from sandbox.completion import Completion
 from sandbox.errors import ApiError
@@ -49,4 +49,6 @@ def format_of(request: HttpRequest) -> WireFormat:
     """Return the wire format of a request, told by its path."""
     if bedrock.is_converse(request):
         return bedrock
+    if gemini.is_gemini(request):
+        return gemini
     return anthropic if anthropic.is_message(request) else openai_chat

@@ -15,7 +15,8 @@ from sandbox.wire import Ending, Framing, Piece, Reply
 
 _BLOCK = b"x" * 65_536
 _DONE = b"data: [DONE]\n\n"
-_FINISH = re.compile(rb'"finish_reason":"\w+"')
+_FINISH = re.compile(rb'"(finish_reason|finishReason)":"\w+"')
+_CHOICES = re.compile(rb'"(choices|candidates)":')
 
 
 def reported_usage(fault: Fault | None, usage: dict[str, Any]) -> dict[str, Any] | None:
@@ -48,12 +49,10 @@ def _leave(_fault: Fault, reply: Reply) -> Reply:
 
 
 def _refuse(fault: Fault, _reply: Reply) -> Reply:
-    retry_after = fault.format_retry_after()
-    headers = () if retry_after is None else (("retry-after", retry_after),)
     content_type, body = encode_error(fault)
     return Reply(
         status=fault.status,
-        headers=(("content-type", content_type), *error_headers(fault), *headers),
+        headers=(("content-type", content_type), *error_headers(fault)),
         pieces=(Piece(data=body),),
     )
 
@@ -114,11 +113,11 @@ def _omit_done(_fault: Fault, reply: Reply) -> Reply:
 
 
 def _omit_finish(_fault: Fault, reply: Reply) -> Reply:
-    return _rewrite(reply, lambda data: _FINISH.sub(b'"finish_reason":null', data))
+    return _rewrite(reply, lambda data: _FINISH.sub(rb'"\1":null', data))
 
 
 def _omit_choices(_fault: Fault, reply: Reply) -> Reply:
-    return _rewrite(reply, lambda data: data.replace(b'"choices":', b'"chances":'))
+    return _rewrite(reply, lambda data: _CHOICES.sub(b'"chances":', data))
 
 
 def _garble(_fault: Fault, reply: Reply) -> Reply:
@@ -223,9 +222,7 @@ def _comment(_fault: Fault, reply: Reply) -> Reply:
 def _finish_twice(_fault: Fault, reply: Reply) -> Reply:
     if not _is_stream(reply):
         return reply
-    pieces = [
-        again for piece in reply.pieces for again in (piece,) * (1 + (b'"finish_reason":"' in piece.data))
-    ]
+    pieces = [again for piece in reply.pieces for again in (piece,) * (1 + bool(_FINISH.search(piece.data)))]
     return replace(reply, pieces=pieces)
 
 

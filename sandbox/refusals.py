@@ -9,6 +9,7 @@ import msgspec
 from sandbox.errors import error_body
 from sandbox.event_stream import encode_exception
 from sandbox.faults import ErrorShape, Fault, FaultKind
+from sandbox.google_rpc import status_body_of
 from sandbox.wire import Headers
 
 _Document = dict[str, Any]
@@ -41,10 +42,11 @@ def encode_error(fault: Fault) -> tuple[str, bytes]:
 
 
 def error_headers(fault: Fault) -> Headers:
-    """Return the headers of a refusal that tell of the error."""
-    if fault.shape is not ErrorShape.BEDROCK:
-        return ()
-    return (("x-amzn-errortype", _bedrock_exception_of(fault)),)
+    """Return the headers of a refusal that tell of the error, and when to come back."""
+    wait = None if fault.shape is ErrorShape.GEMINI else fault.format_retry_after()
+    kind = _bedrock_exception_of(fault) if fault.shape is ErrorShape.BEDROCK else None
+    told = {"x-amzn-errortype": kind, "retry-after": wait}
+    return tuple((name, value) for name, value in told.items() if value is not None)
 
 
 def bedrock_exception(status: int) -> str:
@@ -76,7 +78,7 @@ def encode_error_event(fault: Fault) -> bytes:
             return encode_exception(
                 exception[0].lower() + exception[1:], msgspec.json.encode(_render_bedrock(fault))
             )
-        case ErrorShape.OPENAI | ErrorShape.FASTAPI:
+        case ErrorShape.OPENAI | ErrorShape.FASTAPI | ErrorShape.GEMINI:
             return b"data: " + msgspec.json.encode(_DOCUMENTS[fault.shape](fault)) + b"\n\n"
 
 
@@ -127,6 +129,7 @@ _DOCUMENTS: Mapping[ErrorShape, Callable[[Fault], _Document]] = {
     ErrorShape.VLLM: _render_vllm,
     ErrorShape.FASTAPI: _render_fastapi,
     ErrorShape.BEDROCK: _render_bedrock,
+    ErrorShape.GEMINI: status_body_of,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox import openai_chat
+from sandbox import gemini, openai_chat
 from sandbox.chat import ChatRequest
 from sandbox.completion import Completion, complete
 from sandbox.errors import ApiError
@@ -43,7 +43,7 @@ class Exchange:
 
 
 class Vendor:
-    """Four models behind OpenAI's API, with their faults, their bill and a memory of what was sent.
+    """Four models behind the API of each format, with their faults, their bill and a memory of what was sent.
 
     `speed` divides the models' own latencies: 1 is life-like, infinity has none. Scripted delays are
     exact at any speed.
@@ -68,6 +68,8 @@ class Vendor:
             return Exchange(reply=spoken.render_refusal(error))
 
     def _route(self, request: HttpRequest, spoken: WireFormat) -> Exchange:
+        if spoken is gemini and request.head.method == "GET":
+            return Exchange(reply=gemini.render_models(request))
         if spoken is not openai_chat:
             return self._complete(request, spoken)
         match request.head.method, request.path:
