@@ -50,6 +50,7 @@ from policies_app.routing.codes import (
     RefusalCode,
 )
 from policies_app.routing.types import Candidate, Facts
+from policies_app.routing.wire_formats import THINKS_UNASKED
 
 EXPIRY_MARGIN = timedelta(seconds=60)
 """How long after its dispatch's deadline an unsettled attempt counts as lost: answers wait for judges and for rivals."""
@@ -245,8 +246,7 @@ class Attempts:
         self._has_lost_client = self._has_lost_client or isinstance(error, ClientGoneError)
         if not is_aside:
             self.error = error.as_dispatch_error()
-        is_unseen = attempt.comes_whole or attempt.may_think
-        received_bytes = None if is_unseen else attempt.received_bytes
+        received_bytes = attempt.received_bytes if _shows_what_it_generates(attempt) else None
         self._conclude(
             Conclusion(
                 attempt=attempt,
@@ -490,6 +490,16 @@ def _call(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:
         candidate=attempt.candidate,
         deadline_at=attempt.deadline_at,
     )
+
+
+def _shows_what_it_generates(attempt: RunningAttempt) -> bool:
+    """Whether what was received of an answer bounds what was generated.
+
+    Where models think unasked, their first part tells how much they have thought; until then, nothing does.
+    """
+    if attempt.comes_whole or attempt.may_think:
+        return False
+    return attempt.first_byte_at is not None or attempt.candidate.model.wire_format not in THINKS_UNASKED
 
 
 def can_stream(candidate: Candidate) -> bool:

@@ -80,11 +80,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamPart(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a streamed reply; usage comes with its last ones."""
+    """One event of a streamed reply; usage comes with its last ones.
+
+    `unseen_tokens` were generated before it, by what the vendor says, and are in no part.
+    """
 
     model: str
     choices: list[ChunkChoice]
     usage: Usage | None
+    unseen_tokens: int = 0
 
     @property
     def finished_choices(self) -> int:
@@ -92,9 +96,17 @@ class StreamPart(msgspec.Struct, frozen=True, kw_only=True):
         return sum(choice.finish_reason is not None for choice in self.choices)
 
     @property
-    def text_bytes(self) -> int:
-        """Bytes of generated text, never fewer than the tokens it was made of."""
-        return sum(_text_bytes(choice.delta) for choice in self.choices)
+    def generated_bytes(self) -> int:
+        """Bytes of what was generated for this part, never fewer than the tokens it was made of."""
+        return self.unseen_tokens + sum(_delta_bytes(choice.delta) for choice in self.choices)
+
+
+def _delta_bytes(delta: Mapping[str, Any]) -> int:
+    """A thought is told twice, as a text and as a block: it counts once."""
+    told = sum(_text_bytes(value) for value in delta.values())
+    if "thinking_blocks" not in delta or "reasoning_content" not in delta:
+        return told
+    return told - min(_text_bytes(delta["thinking_blocks"]), _text_bytes(delta["reasoning_content"]))
 
 
 def _text_bytes(value: Any) -> int:

@@ -59,7 +59,7 @@ class Reception:
         """
         attempt = self._attempt
         # What was generated is paid for, also if it came too late.
-        attempt.received_bytes += part.text_bytes
+        attempt.received_bytes += part.generated_bytes
         self.usage = part.usage or self.usage
         self.model = part.model or self.model
         if attempt.first_byte_at is None:

@@ -1,4 +1,4 @@
-"""What each wire format has no words for. A target that speaks it cannot take a request that says such a thing."""
+"""What the routing core and execution have to know of wire formats."""
 
 from collections.abc import Mapping
 
@@ -15,6 +15,9 @@ _WITHOUT: Mapping[WireFeature, frozenset[RefusedParameter]] = {
 """Features that are of no account where a model's row has these parameters left out."""
 _EVERYTHING = frozenset(WireFeature)
 _NOT_IN_OPENAI = frozenset({WireFeature.TOOL_RESULT_IMAGES, WireFeature.ANSWER_BEGUN})
+
+THINKS_UNASKED = frozenset({WireFormat.GEMINI})
+"""Formats whose models think, and bill it, where the request does not say a word of it."""
 
 INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
     WireFormat.OPENAI_CHAT: _NOT_IN_OPENAI,
@@ -35,7 +38,6 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
         {
             WireFeature.LOGPROBS,
             WireFeature.LOGIT_BIAS,
-            WireFeature.IMAGE_URLS,
             WireFeature.SINGLE_TOOL_CALL,
             WireFeature.LEGACY_FUNCTIONS,
             WireFeature.TOOL_RESULT_IMAGES,
@@ -57,6 +59,7 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
         }
     ),
 }
+"""What each wire format has no words for. A target that speaks it cannot take a request that says such a thing."""
 
 
 def inexpressible_in(wire_format: WireFormat) -> frozenset[WireFeature]:

@@ -263,7 +263,9 @@ REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
     ("several choices", WireFormat.BEDROCK_CONVERSE): WireFeature.MULTIPLE_CHOICES,
     ("logprobs", WireFormat.ANTHROPIC_MESSAGES): WireFeature.LOGPROBS,
     ("logprobs", WireFormat.BEDROCK_CONVERSE): WireFeature.LOGPROBS,
+    ("logprobs", WireFormat.GEMINI): WireFeature.LOGPROBS,
     ("vision by address", WireFormat.BEDROCK_CONVERSE): WireFeature.IMAGE_URLS,
     ("answer begun", WireFormat.OPENAI_CHAT): WireFeature.ANSWER_BEGUN,
+    ("answer begun", WireFormat.GEMINI): WireFeature.ANSWER_BEGUN,
 }
 """What a vendor's format has no words for, and by which name the refusal tells it. Everything else passes."""

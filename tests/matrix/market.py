@@ -16,9 +16,12 @@ AWS_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 SECRETS: Mapping[WireFormat, str] = {
     WireFormat.OPENAI_CHAT: "vendor-secret-1234",
     WireFormat.ANTHROPIC_MESSAGES: "vendor-secret-1234",
+    WireFormat.GEMINI: "vendor-secret-1234",
     WireFormat.BEDROCK_CONVERSE: AWS_KEY,
 }
 """What each emulator wants to be shown. Whoever is here is a column of the matrix."""
+PATHS: Mapping[WireFormat, str] = {WireFormat.BEDROCK_CONVERSE: "", WireFormat.GEMINI: "/v1beta"}
+"""Where an emulator has its API, unless it is at `/v1`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,11 @@ def open_market() -> Iterator[Market]:
 
 
 def _open(wire_format: WireFormat, server: SandboxServer) -> Vendor:
-    at_root = wire_format is WireFormat.BEDROCK_CONVERSE
     provider = make_provider(
         f"matrix-{wire_format}".replace("_", "-"),
         wire_format=wire_format,
-        base_url=server.origin if at_root else server.base_url,
-        region="us-east-1" if at_root else "",
+        base_url=f"{server.origin}{PATHS.get(wire_format, '/v1')}",
+        region="us-east-1" if wire_format is WireFormat.BEDROCK_CONVERSE else "",
     )
     credential = Credential.objects.create(provider=provider, label="matrix")
     set_provider_secret(credential=credential, secret=SECRETS[wire_format], author_name="matrix")

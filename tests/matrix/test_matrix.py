@@ -20,4 +20,4 @@ def test_every_client_gets_every_feature_of_every_vendor_or_a_reason_why_not(gat
 
     found = {place: (verdict.outcome, verdict.words, verdict.is_paid) for place, verdict in verdicts.items()}
     assert found == {place: expected(place[1], place[2]) for place in found}
-    assert len(found) == 72
+    assert len(found) == 96

@@ -2,16 +2,28 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from dispatch_app.execution.errors import RequestRejectedError
-from dispatch_app.providers.gemini.signatures import signature_of_call, signature_of_text
+from dispatch_app.providers.gemini.signatures import NOT_OURS, signature_of_call, signature_of_text
 
 Part = dict[str, Any]
 
 _DATA_URL = re.compile(r"\s*data:(?P<type>image/[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
+_MEDIA_TYPES = {
+    ".bmp": "image/bmp",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+"""Of pictures, by the ending of their address. Of one that ends otherwise, Google finds out for itself."""
 _SYSTEM = frozenset({"system", "developer"})
 _decode = msgspec.json.Decoder().decode
 
@@ -50,11 +62,14 @@ def _answer(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
     signature = signature_of_text(message)
     if parts and signature is not None:
         parts[-1]["thoughtSignature"] = signature
-    for call in message.get("tool_calls") or ():
+    for place, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") or {}
         names[str(call.get("id"))] = name = str(function.get("name"))
-        part: Part = {"functionCall": {"name": name, "args": _arguments(function.get("arguments"))}}
-        if (signature := signature_of_call(message, call)) is not None:
+        told = {"name": name, "args": _arguments(function.get("arguments"))}
+        part: Part = {"functionCall": told | _id(call.get("id"))}
+        # Of calls that were made at once, the first has to be signed.
+        signature = signature_of_call(message, call) or (NOT_OURS if place == 0 else None)
+        if signature is not None:
             part["thoughtSignature"] = signature
         parts.append(part)
     return parts
@@ -62,8 +77,14 @@ def _answer(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
 
 def _result(message: Mapping[str, Any], names: Mapping[str, str]) -> Part:
     text = "".join(part.get("text", "") for part in _content(message))
-    name = names.get(str(message.get("tool_call_id")), str(message.get("name") or "unknown"))
-    return {"functionResponse": {"name": name, "response": _response(text, message)}}
+    call_id = message.get("tool_call_id")
+    name = names.get(str(call_id), str(message.get("name") or "unknown"))
+    return {"functionResponse": {"name": name, "response": _response(text, message)} | _id(call_id)}
+
+
+def _id(call_id: Any) -> Part:
+    """Which call a call is, and which one a result is of: newer models insist on it."""
+    return {"id": call_id} if call_id else {}
 
 
 def _response(text: str, message: Mapping[str, Any]) -> Any:
@@ -88,10 +109,20 @@ def _part(item: Mapping[str, Any]) -> Part | None:
     if item["type"] != "image_url":
         text = item.get("text") or item.get("refusal")
         return {"text": text} if text else None
-    data = _DATA_URL.match(item["image_url"]["url"])
-    if data is None:
+    url = item["image_url"]["url"]
+    if (data := _DATA_URL.match(url)) is not None:
+        return {"inlineData": {"mimeType": data["type"].lower(), "data": data["data"]}}
+    if not url.lower().startswith("https://"):
         raise RequestRejectedError(wire_status=400)
-    return {"inlineData": {"mimeType": data["type"].lower(), "data": data["data"]}}
+    return {"fileData": {"fileUri": url} | _media_type(url)}
+
+
+def _media_type(url: str) -> Part:
+    try:
+        ending = PurePosixPath(urlsplit(url).path).suffix.lower()
+    except ValueError as error:
+        raise RequestRejectedError(wire_status=400) from error
+    return {"mimeType": _MEDIA_TYPES[ending]} if ending in _MEDIA_TYPES else {}
 
 
 def _arguments(text: Any) -> Any:

@@ -48,7 +48,7 @@ class _Error(msgspec.Struct):
     error: _Status
 
 
-_decode = msgspec.json.Decoder(_Error).decode
+_decode = msgspec.json.Decoder(_Error | list[_Error]).decode
 
 
 def read_error(
@@ -79,7 +79,10 @@ def _refusal_kind(wire_status: int, told: _Status) -> type[UpstreamError]:
 
 
 def _read(body: bytes) -> _Status:
+    """What the error says. Where a stream was asked for, it may stand in a list."""
     try:
-        return _decode(body).error
+        told = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Status()
+    errors = told if isinstance(told, list) else [told]
+    return errors[0].error if errors else _Status()

@@ -115,10 +115,15 @@ class _Answer:
 
 
 class _Answers:
-    """All answers of one reply. What was used is told with every piece; it counts once every answer has finished."""
+    """All answers of one reply. What was used is told with every piece; it counts once every answer has finished.
+
+    How much was thought so far is told too, shown or not.
+    """
 
     def __init__(self) -> None:
         self._answers: dict[int, _Answer] = {}
+        self._thought_tokens = 0
+        self._untold_tokens = 0
 
     @property
     def are_finished(self) -> bool:
@@ -130,11 +135,20 @@ class _Answers:
         :raises InvalidReplyError: if an answer ended in what is none.
         """
         usage = response.usage()
+        self._note_thoughts(usage)
         steps = self._refused() if response.is_blocked else self._steps(response, usage)
         for step in steps:
-            yield StreamPart(model=response.model_name, choices=[step], usage=None)
+            unseen_tokens, self._untold_tokens = self._untold_tokens, 0
+            yield StreamPart(
+                model=response.model_name, choices=[step], usage=None, unseen_tokens=unseen_tokens
+            )
         if self.are_finished and usage is not None:
             yield StreamPart(model=response.model_name, choices=[], usage=usage)
+
+    def _note_thoughts(self, usage: Usage | None) -> None:
+        more = 0 if usage is None else max(0, usage.reasoning_tokens - self._thought_tokens)
+        self._thought_tokens += more
+        self._untold_tokens += more
 
     def _refused(self) -> Iterator[ChunkChoice]:
         self._answers[0] = _Answer(0, is_finished=True)

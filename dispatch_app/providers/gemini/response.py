@@ -10,7 +10,13 @@ from policies_app.routing.types import Usage
 MOST_MODEL_NAME = 200
 _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
 _BROKEN = frozenset(
-    {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"}
+    {
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS",
+        "MALFORMED_RESPONSE",
+        "MISSING_THOUGHT_SIGNATURE",
+    }
 )
 """The model wrote what its own server could not read: there is no answer."""
 

@@ -8,6 +8,9 @@ a call, as Google's own OpenAI-compatible endpoint has them do, it stands there 
 from collections.abc import Mapping
 from typing import Any
 
+NOT_OURS = "skip_thought_signature_validator"
+"""The signature that Google documents for a call whose own is not there: another model made it, or a client lost it."""
+
 _ORIGIN = "gemini:"
 _OF_CALL = "gemini:call:"
 

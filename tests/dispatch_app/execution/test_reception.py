@@ -1,12 +1,13 @@
 """What is noted of a stream as it comes in."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from dispatch_app.execution.attempt import RunningAttempt
-from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.canonical import ChunkChoice, Request, StreamPart
 from dispatch_app.execution.errors import InvalidReplyError, SupersededError
 from dispatch_app.execution.forwarding import Reception
 from dispatch_app.execution.ports import AttemptRecord
@@ -58,6 +59,26 @@ def test_a_first_part_that_comes_too_late_still_counts_as_received() -> None:
         reception.note(delta("late"))
 
     assert attempt.received_bytes == len("late")
+
+
+@pytest.mark.parametrize(
+    ("told", "received_bytes"),
+    [
+        ({"content": "four"}, 4),
+        ({"reasoning_content": "four", "thinking_blocks": [{"thinking": "four"}]}, 4),
+        ({"reasoning_content": "four", "thinking_blocks": [{"thinking": "four", "signature": "sign"}]}, 8),
+        ({"reasoning_content": "four", "content": "four"}, 8),
+        ({"tool_calls": [{"id": "1", "function": {"arguments": "{}"}}]}, 3),
+    ],
+)
+def test_a_thought_that_is_told_twice_is_received_once(told: dict[str, Any], received_bytes: int) -> None:
+    attempt = running()
+
+    Reception(attempt=attempt, clock=StillClock()).note(
+        StreamPart(model="", choices=[ChunkChoice(delta=told)], usage=None)
+    )
+
+    assert attempt.received_bytes == received_bytes
 
 
 def test_what_a_vendor_reports_of_an_answer_with_nothing_in_it_is_its_last_word() -> None:

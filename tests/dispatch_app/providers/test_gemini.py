@@ -139,8 +139,11 @@ def test_what_the_format_cannot_carry_is_named_where_it_asks_for_something() -> 
     assert gemini.dropped(request) == ("verbosity", "context_management")
 
 
-def test_a_picture_that_is_only_linked_is_refused_before_it_is_sent() -> None:
-    picture = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+@pytest.mark.parametrize(
+    "url", ["http://example.com/cat.png", "gs://cats/cat.png", "https://[cat", "cat.png"]
+)
+def test_a_picture_that_google_would_not_fetch_is_refused_before_it_is_sent(url: str) -> None:
+    picture = {"type": "image_url", "image_url": {"url": url}}
 
     with pytest.raises(RequestRejectedError):
         build(a_request(messages=[{"role": "user", "content": [picture]}]))
@@ -220,6 +223,41 @@ def test_every_other_status_has_its_meaning(status: int, body: bytes, kind: type
 
     assert type(error) is kind
     assert error.wire_status == status
+
+
+@pytest.mark.parametrize(("body", "kind"), [("[{}]", CredentialRefusedError), ("[]", RequestRejectedError)])
+def test_an_error_may_stand_in_a_list_where_a_stream_was_asked_for(
+    body: str, kind: type[UpstreamError]
+) -> None:
+    told = told_error("INVALID_ARGUMENT", "API key not valid.", BAD_KEY).decode()
+
+    error = gemini.read_error(
+        body.replace("{}", told).encode(), wire_status=400, retry_after_s=None, bills_server_errors=False
+    )
+
+    assert type(error) is kind
+
+
+def test_thoughts_that_are_not_shown_are_told_with_the_part_that_follows_them() -> None:
+    """What was received of a stream that is cut bounds what was generated only if they are in it."""
+
+    def piece(text: str, thoughts: int) -> dict[str, Any]:
+        return {
+            "candidates": [{"content": {"parts": [{"text": text}]}}],
+            "usageMetadata": {"promptTokenCount": 5, "thoughtsTokenCount": thoughts},
+        }
+
+    parts = [
+        part
+        for part in gemini.stream_decoder().feed(
+            encode([piece("One", 40), piece(" two", 40), piece("!", 50)])
+        )
+        if not isinstance(part, StreamEnd)
+    ]
+
+    said = [(part.choices[0].delta.get("content"), part.unseen_tokens) for part in parts]
+    assert said == [("", 40), ("One", 0), (" two", 0), ("!", 10)]
+    assert sum(part.generated_bytes for part in parts) >= 50 + len("One two!")
 
 
 @pytest.mark.parametrize(("delay", "seconds"), [("30s", 30), ("0.5s", 1), ("soon", None)])
