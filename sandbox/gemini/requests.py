@@ -59,12 +59,15 @@ def read_chat(request: HttpRequest) -> ChatRequest:
     called = _CALL.fullmatch(unversioned(request))
     if called is None or request.head.method != "POST":
         raise ApiError(status=404, message=f"Not found: {request.path}")
+    streams = called["method"] == "streamGenerateContent"
+    if streams and "alt=sse" not in request.head.target:
+        raise ApiError(status=501, message="The sandbox streams server-sent events only: ask for alt=sse.")
     asked = _decode(request.body)
     check(asked, model=called["model"])
     config = asked.generation_config
     return ChatRequest(
         model=called["model"],
-        stream=called["method"] == "streamGenerateContent",
+        stream=streams,
         stream_options=StreamOptions(include_usage=True),
         messages=tuple(_messages(asked)),
         n=config.candidate_count,

@@ -531,8 +531,9 @@ def test_models_are_listed(client: genai.Client):
         client.models.get(model="gemini-unknown")
 
 
-def test_whatever_is_no_method_of_a_model_is_not_found(vendor: SandboxServer):
+def test_whatever_the_vendor_does_not_speak_is_refused(vendor: SandboxServer):
     assert post(vendor, "embedContent").status_code == 404
+    assert post(vendor, "streamGenerateContent").status_code == 501
 
 
 @pytest.mark.parametrize("version", [None, "v1", "v1beta"])

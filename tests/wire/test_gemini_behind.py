@@ -132,6 +132,24 @@ def test_tools_are_called_in_parallel_and_answered(
     assert cost_nanos() == vendor.ledger.total_nanos > 0
 
 
+def test_reasoning_items_of_responses_carry_the_signatures(
+    client: openai.OpenAI, vendor: SandboxServer
+) -> None:
+    own_tools = [{"type": "function", "strict": False, **tool["function"]} for tool in TOOLS]
+    asked: Any = {"model": "auto", "tools": own_tools, "include": ["reasoning.encrypted_content"]}
+    response = client.responses.create(input=BOTH, **asked)
+    calls = [item for item in response.output if item.type == "function_call"]
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "Fine."} for call in calls]
+    turn = [item.model_dump(exclude_none=True) for item in response.output]
+
+    answered = client.responses.create(input=[*BOTH, *turn, *results], **asked)
+
+    assert answered.output_text
+    signature = sent(vendor)["contents"][1]["parts"][0]["thoughtSignature"]
+    assert signature != "skip_thought_signature_validator"
+    assert cost_nanos() == vendor.ledger.total_nanos > 0
+
+
 def test_calls_whose_signature_was_lost_or_is_another_vendors_are_answered_all_the_same(
     client: openai.OpenAI, vendor: SandboxServer
 ) -> None:

@@ -77,7 +77,8 @@ class Response(msgspec.Struct, rename="camel"):
     @property
     def is_blocked(self) -> bool:
         """Whether the prompt was refused, so that there is no answer at all."""
-        return not self.candidates and self.prompt_feedback is not None
+        feedback = self.prompt_feedback
+        return not self.candidates and feedback is not None and feedback.block_reason is not None
 
     @property
     def model_name(self) -> str:

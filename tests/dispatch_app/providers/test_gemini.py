@@ -95,6 +95,16 @@ def test_a_stream_that_ends_before_its_answer_does_is_not_whole() -> None:
     assert not any(isinstance(part, StreamEnd) for part in parts)
 
 
+def test_feedback_on_a_prompt_that_was_not_blocked_ends_nothing() -> None:
+    ratings = {"promptFeedback": {"safetyRatings": []}, "usageMetadata": {"promptTokenCount": 5}}
+    said = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}
+
+    reply = read([encode([ratings, said])])
+
+    assert reply.choices[0].message["content"] == "Hi"
+    assert reply.choices[0].finish_reason == "stop"
+
+
 def test_what_is_used_is_told_at_the_end_only() -> None:
     """What the first pieces report is what was used so far, and would be taken for all of it."""
     parts = [
