@@ -111,8 +111,8 @@ class Chunk:
 def complete(
     chat: ChatRequest, *, model: VendorModel, cached_tokens: int = 0, speech: Speech = UNSCRIPTED
 ) -> Completion:
-    """Let a model serve a request, in its own words or in scripted ones."""
-    reasoning = REASONING_TOKENS.get(chat.reasoning_effort or model.effort, 0)
+    """Let a model serve a request, in its own words or in scripted ones. What it thinks counts as output, and is limited with it."""
+    reasoning = min(REASONING_TOKENS.get(chat.reasoning_effort or model.effort, 0), _limit(chat, model))
     choices = tuple(_choose(chat, model, index, reasoning, speech) for index in range(chat.choices))
     return Completion(
         id=f"chatcmpl-{uuid.uuid4().hex}",
@@ -136,7 +136,7 @@ def _choose(chat: ChatRequest, model: VendorModel, index: int, reasoning: int, s
     calls = _call_tools(chat, answer, index) if words is None else _scripted_calls(speech, index)
     if words is None:
         words = "" if calls else _format(chat, answer)
-    tokens, reason = _truncate(words, chat, model, reasoning)
+    tokens, reason = _truncate(words, chat, _limit(chat, model) - reasoning)
     return Choice(
         index=index,
         tokens=tokens,
@@ -198,14 +198,14 @@ def _format(chat: ChatRequest, answer: Answer) -> str:
     return msgspec.json.encode(fit_schema(wanted.json_schema.schema, answer=answer)).decode()
 
 
-def _truncate(
-    text: str, chat: ChatRequest, model: VendorModel, reasoning: int
-) -> tuple[tuple[str, ...], str]:
+def _limit(chat: ChatRequest, model: VendorModel) -> int:
+    return min(chat.output_limit_tokens or model.output_limit_tokens, model.output_limit_tokens)
+
+
+def _truncate(text: str, chat: ChatRequest, room: int) -> tuple[tuple[str, ...], str]:
     for stop in chat.stops:
         text = text.partition(stop)[0] if stop else text
     tokens = split_tokens(text)
-    limit = min(chat.output_limit_tokens or model.output_limit_tokens, model.output_limit_tokens)
-    room = max(limit - reasoning, 0)
     return tokens[:room], "length" if len(tokens) > room else "stop"
 
 

@@ -268,6 +268,8 @@ def test_limits_and_stop_sequences_end_a_reply(client: genai.Client):
     assert short.usage_metadata.candidates_token_count == 2
     assert stopped.text == "The capital of France"
     assert parts_of(exhausted) == []
+    assert exhausted.usage_metadata is not None
+    assert exhausted.usage_metadata.thoughts_token_count == 10
 
 
 def test_images_are_bytes_or_addresses_and_have_to_be_what_they_say(client: genai.Client):
