@@ -42,6 +42,8 @@ _CARRIED = frozenset(
 )
 _LEVELS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 """Levels that not all of Google's models have, and those next to them that all have."""
+_MOST_BUDGET = 24_576
+"""Of tokens, what every model takes that thinks: a budget is a ceiling, so that one above it is lowered to it."""
 _AS_MUCH_AS_IT_TAKES = -1
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
@@ -109,7 +111,7 @@ def _thinking(fields: Mapping[str, Any], control: ReasoningControl) -> Fields | 
         return {"thinkingLevel": _LEVELS.get(effort, effort), "includeThoughts": effort != "none"}
     match fields.get("thinking"):
         case {"type": "enabled", "budget_tokens": int(tokens)}:
-            return _budget(tokens)
+            return _budget(min(tokens, _MOST_BUDGET))
         case {"type": "disabled"}:
             return _budget(0)
     if effort is not None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,30 @@ def test_a_request_is_said_as_the_vendors_page_says(fixture: dict[str, Any]) -> 
 
     assert json.loads(build(request).body) == fixture["wire"]
     assert gemini.dropped(request) == ()
+
+
+@pytest.mark.parametrize("fixture", golden(FORMAT, "requests"))
+def test_googles_own_types_know_every_field_of_a_request(fixture: dict[str, Any]) -> None:
+    wire = fixture["wire"]
+
+    for content in [*wire["contents"], wire.get("systemInstruction", {})]:
+        types.Content.model_validate(content)
+    types.GenerationConfig.model_validate(wire["generationConfig"])
+    types.ToolConfig.model_validate(wire.get("toolConfig", {}))
+    for tool in wire.get("tools", ()):
+        types.Tool.model_validate(tool)
+
+
+@pytest.mark.parametrize("fixture", golden(FORMAT, "replies"))
+def test_googles_own_types_know_every_field_of_a_reply(fixture: dict[str, Any]) -> None:
+    types.GenerateContentResponse.model_validate(fixture["wire"])
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(1_024, 1_024), (31_999, 24_576)])
+def test_a_budget_is_a_ceiling_that_no_model_refuses(asked: int, sent: int) -> None:
+    built = build(a_request(thinking={"type": "enabled", "budget_tokens": asked}))
+
+    assert json.loads(built.body)["generationConfig"]["thinkingConfig"]["thinkingBudget"] == sent
 
 
 @pytest.mark.parametrize("fixture", golden(FORMAT, "replies"))
