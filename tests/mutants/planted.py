@@ -26,6 +26,7 @@ HOLDER = ("tests/dispatch_app/snapshot/test_holder.py",)
 LIMITS = ("tests/dispatch_app/limits",)
 LIMITS_WIRE = ("tests/wire/test_rate_limits.py",)
 PRICES = ("tests/policies_app/price_catalogue", "tests/policies_app/services/test_price_imports.py")
+GEMINI_WIRE = ("tests/wire/test_gemini_behind.py",)
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
@@ -356,6 +357,20 @@ _LEDGER = (
         search="received_bytes is not None and not candidate.model.bills_after_cut:",
         replace="received_bytes is not None:",
         tests=EXECUTION,
+    ),
+    Mutant(
+        name="thoughts that nobody asked for and nobody saw cost nothing",
+        path="dispatch_app/providers/gemini/reply.py",
+        search="        self._untold_tokens += more\n",
+        replace="        pass\n",
+        tests=PROVIDERS,
+    ),
+    Mutant(
+        name="what is cut before the first word was not thought about",
+        path=_ATTEMPTS,
+        search="return attempt.first_byte_at is not None or attempt.candidate.model.wire_format not in THINKS_UNASKED",
+        replace="return True",
+        tests=GEMINI_WIRE,
     ),
     Mutant(
         name="a report from the middle of an answer that broke off is the cost",
