@@ -101,6 +101,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     shows_thoughts: bool = True
+    """Whether what was thought is told where the format can; other formats than Gemini's do not ask."""
     seed: int | None = None
     metadata: dict[str, str] | None = None
 

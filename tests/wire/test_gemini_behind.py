@@ -401,6 +401,27 @@ def test_a_stream_that_breaks_off_is_no_answer(
     assert cost_nanos() >= vendor.ledger.total_nanos > 0
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FaultKind.SPLIT_FRAMES,
+        FaultKind.GLUED_FRAMES,
+        FaultKind.CRLF_FRAMES,
+        FaultKind.COMMENTS,
+        FaultKind.DUPLICATE_FINISH,
+    ],
+)
+def test_how_a_stream_comes_makes_no_difference(
+    client: openai.OpenAI, vendor: SandboxServer, kind: FaultKind
+) -> None:
+    vendor.script(Fault(kind=kind, split_bytes=7))
+
+    chunks = list(client.chat.completions.create(model="auto", messages=QUESTION, stream=True))
+
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == ANSWER
+    assert cost_nanos() == vendor.ledger.total_nanos > 0
+
+
 @pytest.fixture
 def stops_when_cut(key: str, gateway: RunningGateway) -> None:
     """The vendor generates, and bills, no more once its connection is closed."""
