@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192}
+_BUDGETS = {"none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192}
 """Tokens of thinking that an effort stands for, as Google's own OpenAI-compatible endpoint has them."""
 _MOST_BUDGET = 24_576
 _EFFORTS = {"low": 2_048, "medium": 8_192}

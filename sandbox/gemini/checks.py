@@ -156,7 +156,7 @@ def _check_calls(turns: Sequence[Content]) -> None:
 
 
 def _check_results(turn: Content, following: Content) -> None:
-    """Results say which call they answer: by its id where they tell one, and in any case by its name."""
+    """Results say by name which call they answer, and by its id where they tell one: Google's own client need not."""
     called = Counter(call.name for call in _calls(turn))
     answered = Counter(result.name for result in _results(following))
     known = {(call.id, call.name) for call in _calls(turn)}

@@ -10,6 +10,7 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 _Penalty = Annotated[float, Meta(ge=-2, lt=2)]
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 _Kind = Literal["STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"]
+_Level = Literal["MINIMAL", "LOW", "MEDIUM", "HIGH", "minimal", "low", "medium", "high"]
 _SmallKind = Literal["string", "number", "integer", "boolean", "array", "object", "null"]
 
 
@@ -117,7 +118,7 @@ class SafetySetting(_Message):
 class ThinkingConfig(_Message):
     include_thoughts: bool = False
     thinking_budget: Annotated[int, Meta(ge=-1, le=32_768)] | None = None
-    thinking_level: Literal["MINIMAL", "LOW", "MEDIUM", "HIGH"] | None = None
+    thinking_level: _Level | None = None
 
 
 class GenerationConfig(_Message):

@@ -215,7 +215,7 @@ def _small(schema: dict[str, Any]) -> dict[str, Any]:
 def _effort(config: GenerationConfig) -> str | None:
     thinking = config.thinking_config
     if thinking.thinking_level is not None:
-        return _EFFORTS[thinking.thinking_level]
+        return _EFFORTS[thinking.thinking_level.upper()]
     if thinking.thinking_budget in {None, -1}:
         return USUAL_EFFORT
     return next((effort for least, effort in _BUDGETS if (thinking.thinking_budget or 0) >= least), None)
