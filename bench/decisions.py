@@ -16,6 +16,7 @@ from time import perf_counter_ns
 from bench.report import Bar, Report
 from policies_app.routing.choose import choose
 from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
     BudgetAction,
     BudgetScope,
     Capability,
@@ -162,7 +163,7 @@ def _model(place: int) -> CatalogueModel:
         wire_format=WireFormat.OPENAI_CHAT,
         wire_name=_MODELS[place],
         tier=Tier.MID,
-        capabilities=frozenset(Capability),
+        capabilities=frozenset(CHAT_CAPABILITIES),
         context_window_tokens=128_000,
         max_output_tokens=8_000,
         image_tokens_bound=1_000,

@@ -4,7 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from policies_app.models import Budget, Model, Policy, Price, Provider, Rule, Step, Tenant
-from policies_app.routing.codes import BudgetPeriod, BudgetScope, Capability, Strategy, Tier
+from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
+    BudgetPeriod,
+    BudgetScope,
+    Strategy,
+    Tier,
+)
 
 RULES = 20
 USD = 1_000_000_000
@@ -44,7 +50,7 @@ def _create_models(upstream_url: str) -> Iterable[Model]:
     provider = Provider.objects.create(name="upstream", base_url=upstream_url, allow_private_network=True)
     for number, (name, tier) in enumerate((("small", Tier.SMALL), ("frontier", Tier.FRONTIER)), start=1):
         model = Model.objects.create(
-            name=name, provider=provider, wire_name=f"sandbox-{name}", tier=tier, capabilities=list(Capability),
+            name=name, provider=provider, wire_name=f"sandbox-{name}", tier=tier, capabilities=list(CHAT_CAPABILITIES),
             context_window_tokens=128_000, max_output_tokens=4_096,
         )  # fmt: skip
         nanos = number * USD

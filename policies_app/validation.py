@@ -13,8 +13,18 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
 
 from policies_app.fixed_parameters import fixed_parameters_error
-from policies_app.routing.codes import BudgetAction, BudgetScope, KillScope, RateLimitScope, Strategy
+from policies_app.routing.codes import (
+    BudgetAction,
+    BudgetScope,
+    Capability,
+    KillScope,
+    RateLimitScope,
+    Strategy,
+    WireFeature,
+    WireFormat,
+)
 from policies_app.routing.compilation import DIRECT_POLICY
+from policies_app.routing.wire_formats import inexpressible
 
 Values = Mapping[str, Any]
 FieldErrors = dict[str, str]
@@ -34,6 +44,7 @@ CONDITION_FIELDS = (
     "conditions",
 )
 
+EMBEDS_ONLY = "A model that gives embeddings does nothing else: untick the others."
 UNCONDITIONAL = "The default rule takes whatever is left, so it has no conditions."
 
 KILL_SUBJECTS: Mapping[str, tuple[str, ...]] = {
@@ -156,11 +167,12 @@ def schema_error(schema: Mapping[str, Any]) -> str:
 
 
 def model_errors(values: Values) -> FieldErrors:
-    """Limits of a fleet model that contradict each other, and parameters that its row cannot fix."""
+    """What of a fleet model contradicts itself or its provider, and parameters that its row cannot fix."""
     return dict(_model_errors(values))
 
 
 def _model_errors(values: Values) -> Iterator[tuple[str, str]]:
+    yield from _embedding_errors(values)
     context, output = values.get("context_window_tokens"), values.get("max_output_tokens")
     if context is not None and output is not None and output > context:
         yield "max_output_tokens", f"The output limit cannot exceed the context window of {context}."
@@ -171,6 +183,19 @@ def _model_errors(values: Values) -> Iterator[tuple[str, str]]:
         yield "fixed_parameters", problem
     elif not _is_storable(fixed):
         yield "fixed_parameters", "It has a text that cannot be stored."
+
+
+def _embedding_errors(values: Values) -> Iterator[tuple[str, str]]:
+    capabilities, provider = values.get("capabilities") or (), values.get("provider")
+    if Capability.EMBEDDINGS not in capabilities:
+        return
+    if len(capabilities) > 1:
+        yield "capabilities", EMBEDS_ONLY
+    elif provider is not None:
+        wire_format, wire_name = WireFormat(provider.wire_format), str(values.get("wire_name") or "")
+        if WireFeature.EMBEDDINGS in inexpressible(wire_format, wire_name):
+            message = f"How {provider} would be asked for embeddings of that wire name is not known."
+            yield "capabilities", message
 
 
 def _rule_errors(values: Values) -> Iterator[tuple[str, str]]:

@@ -27,10 +27,10 @@ from policies_app.models import (
     Tenant,
 )
 from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
     BudgetAction,
     BudgetPeriod,
     BudgetScope,
-    Capability,
     RateLimitKind,
     Strategy,
     Tier,
@@ -93,7 +93,7 @@ def make_model(
         **{
             "wire_name": name,
             "tier": Tier.MID,
-            "capabilities": list(Capability),
+            "capabilities": list(CHAT_CAPABILITIES),
             "context_window_tokens": 128_000,
             "max_output_tokens": 4_096,
         }

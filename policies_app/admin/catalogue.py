@@ -139,7 +139,7 @@ class FleetModelForm(QuirksForm):
     capabilities = CheckboxesField(
         choices=choices_of(Capability),
         required=False,
-        help_text="A request that needs what is not ticked never goes there.",
+        help_text="A request that needs what is not ticked never goes there. With embeddings ticked, nothing else does.",
     )
 
     class Meta(QuirksForm.Meta):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from policies_app.models import Credential, Model, Provider
-from policies_app.routing.codes import Capability, Tier
+from policies_app.routing.codes import CHAT_CAPABILITIES, Tier
 from policies_app.services.audit import fields_of, record_change, record_creation
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.prices import set_price
@@ -88,7 +88,7 @@ def _seed_model(provider: Provider, demo: DemoModel) -> None:
             "provider": provider,
             "wire_name": demo.name,
             "tier": demo.tier,
-            "capabilities": list(Capability),
+            "capabilities": list(CHAT_CAPABILITIES),
             "context_window_tokens": demo.context_window_tokens,
             "max_output_tokens": demo.max_output_tokens,
             "image_tokens_bound": 85,

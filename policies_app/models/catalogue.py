@@ -128,12 +128,12 @@ class Model(models.Model):
         models.CharField(max_length=32, choices=choices_of(Capability)),
         default=list,
         blank=True,
-        help_text="A request that needs what is not ticked never goes there.",
+        help_text="A request that needs what is not ticked never goes there. With embeddings ticked, nothing else does.",
     )
     context_window_tokens = models.PositiveIntegerField(validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(
         validators=[MinValueValidator(1)],
-        help_text="Most that one reply can hold; also the limit sent when the caller sets none.",
+        help_text="Most that one reply can hold; also the limit sent when the caller sets none. 1 for embeddings.",
     )
     image_tokens_bound = models.PositiveIntegerField(
         default=50_000, help_text="Most input tokens that one image can count as; used to reserve money."
@@ -210,6 +210,12 @@ class Model(models.Model):
                 condition=Q(max_output_tokens__lte=F("context_window_tokens")),
                 name="model_output_fits_context",
                 violation_error_message="The output limit cannot exceed the context window.",
+            ),
+            models.CheckConstraint(
+                condition=Q(capabilities=[Capability.EMBEDDINGS.value])
+                | ~Q(capabilities__contains=[Capability.EMBEDDINGS.value]),
+                name="model_embeds_only",
+                violation_error_message="A model that gives embeddings does nothing else.",
             ),
             models.CheckConstraint(
                 condition=Q(tier__in=[tier.value for tier in Tier]), name="model_tier_known"

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from policies_app.routing.codes import DropReason, LatencyMeasure, RefusalCode, Strategy
-from policies_app.routing.compilation import CompiledPolicy, CompiledRule
+from policies_app.routing.compilation import CompiledPolicy, CompiledRule, for_embeddings
 from policies_app.routing.document import RouteDocument
 from policies_app.routing.explain import explain_drop
 from policies_app.routing.screening import Screening, screen
@@ -45,15 +45,18 @@ def choose(
     if rule is None:
         refusal = _refusal_without_rule(document, facts, situation, now)
         return _decision(document, seed, refusal=refusal, trace=trace)
+    stated = rule.route.strategy
+    if facts.is_for_embeddings:
+        rule = for_embeddings(rule)
     screening = screen(rule=rule, facts=facts, situation=situation, now=now)
     if not screening.candidates:
         refusal = _refusal(rule, screening.dropped)
         return _decision(document, seed, rule=rule, refusal=refusal, dropped=screening.dropped, trace=trace)
-    plan = _plan(rule, screening, situation)
+    plan = _plan(rule, screening, situation, stated=stated)
     return _decision(document, seed, rule=rule, plan=plan, dropped=screening.dropped, trace=trace)
 
 
-def _plan(rule: CompiledRule, screening: Screening, situation: Situation) -> RoutePlan:
+def _plan(rule: CompiledRule, screening: Screening, situation: Situation, *, stated: Strategy) -> RoutePlan:
     route = rule.route
     return RoutePlan(
         rule=rule.name,
@@ -71,6 +74,7 @@ def _plan(rule: CompiledRule, screening: Screening, situation: Situation) -> Rou
         judges=screening.judges,
         patience_ms=route.patience_ms,
         hedge_delay_ms=_hedge_delay_ms(route, screening.candidates, situation.fleet),
+        set_aside=None if stated is route.strategy else stated,
     )
 
 

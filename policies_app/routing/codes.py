@@ -30,6 +30,11 @@ class Capability(StrEnum):
     VISION = "vision"
     STREAMING = "streaming"
     LOGPROBS = "logprobs"
+    EMBEDDINGS = "embeddings"
+
+
+CHAT_CAPABILITIES = tuple(capability for capability in Capability if capability is not Capability.EMBEDDINGS)
+"""What a model that writes may be able to do. One that embeds does nothing else."""
 
 
 class Strategy(StrEnum):
@@ -130,6 +135,9 @@ class WireFeature(StrEnum):
     TEMPERATURE_ABOVE_ONE = "temperature_above_one"
     TOOL_RESULT_IMAGES = "tool_result_images"
     ANSWER_BEGUN = "answer_begun"
+    EMBEDDINGS = "embeddings"
+    EMBEDDING_DIMENSIONS = "embedding_dimensions"
+    TOKENIZED_INPUT = "tokenized_input"
 
 
 class RefusedParameter(StrEnum):
@@ -354,3 +362,6 @@ class FindingCode(StrEnum):
     COST_BOUND_TOO_LOW = "cost_bound_too_low"
     PAST_DEADLINE = "past_deadline"
     OVERLAPPING_SHARES = "overlapping_shares"
+    MIXED_ROUTE = "mixed_route"
+    EMBEDDINGS_ONLY = "embeddings_only"
+    IGNORED_STRATEGY = "ignored_strategy"

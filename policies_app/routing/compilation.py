@@ -1,7 +1,7 @@
 """A policy ready to decide by: a document joined with the catalogue and the judges of the moment."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from policies_app.routing.codes import Capability, Pick, Strategy
 from policies_app.routing.conditions import Condition
@@ -90,6 +90,21 @@ def direct_policy(*, model: CatalogueModel) -> CompiledPolicy:
         name=DIRECT_POLICY, rules=(RuleDocument(name=DIRECT_POLICY, is_default=True, route=route),)
     )
     return compile_policy(document=document, version=0, catalogue={model.name: model})
+
+
+def for_embeddings(rule: CompiledRule) -> CompiledRule:
+    """The rule as requests for embeddings meet it: its steps in order, whatever its strategy.
+
+    Vectors are not validated, judged or compared, and there is no first byte of one to wait for.
+    """
+    if rule.route.strategy is Strategy.SINGLE:
+        return rule
+    return replace(
+        rule,
+        route=replace(rule.route, strategy=Strategy.FAILOVER, pick=Pick.FIRST_VALID, judge=None),
+        steps=tuple(replace(step, validators=(), needs=frozenset()) for step in rule.steps),
+        judges=(),
+    )
 
 
 def _compile_rule(rule: RuleDocument, catalogue: Catalogue, judges: Judges) -> CompiledRule:

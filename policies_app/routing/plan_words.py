@@ -27,6 +27,8 @@ def plan_in_words(plan: RoutePlan) -> str:
 
 def remarks(plan: RoutePlan) -> Iterator[str]:
     """What else bears on the plan, a sentence each: answers that do not pass, hang-ups, targets that fail, cold starts."""
+    if plan.set_aside is not None:
+        yield f"Embeddings are asked for in order: {plan.set_aside} is for answers in words."
     if plan.strategy is Strategy.CASCADE and plan.candidates[-1].validators:
         yield (
             "If none passes, the last answer is given, marked as not validated."

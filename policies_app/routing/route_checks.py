@@ -17,7 +17,7 @@ from policies_app.routing.conditions import NeedsAll
 from policies_app.routing.document import RuleDocument, StepDocument
 from policies_app.routing.findings import Finding, error, warning
 from policies_app.routing.money import dearest_input_nanos, dearest_output_nanos, usd
-from policies_app.routing.types import Catalogue, Judges, Price
+from policies_app.routing.types import Catalogue, CatalogueModel, Judges, Price
 from policies_app.routing.validators import JudgedAtLeast, JudgeReference
 from policies_app.routing.worst_case import asked_steps, full_answer_nanos, stated_calls
 
@@ -32,6 +32,7 @@ def check_route(
     yield from checks.shape()
     yield from checks.models()
     yield from checks.capabilities()
+    yield from checks.embeddings()
     yield from checks.prices()
     yield from checks.cost_bound()
     yield from checks.validators()
@@ -79,7 +80,7 @@ class _Checks:
         lacking = {
             model.name: gap
             for step, model in known
-            if (gap := (needed | needs_of_step(step, rule.route)) - model.capabilities)
+            if (gap := (needed | self._own_needs(step, model)) - model.capabilities)
         }
         finding = error if len(lacking) == len(known) else warning
         for name, gap in lacking.items():
@@ -87,20 +88,45 @@ class _Checks:
             message = f"Rule “{rule.name}” {by} {', '.join(sorted(gap))}, which “{name}” lacks."
             yield finding(FindingCode.CAPABILITY_GAP, rule.name, message)
         for _, model in known:
-            if Capability.STREAMING not in model.capabilities and model.name not in lacking:
+            streams = model.embeds or Capability.STREAMING in model.capabilities
+            if not streams and model.name not in lacking:
                 message = (
                     f"Streamed requests leave out “{model.name}” in rule “{rule.name}”: it lacks streaming."
                 )
                 yield warning(FindingCode.CAPABILITY_GAP, rule.name, message)
 
+    def embeddings(self) -> Iterator[Finding]:
+        """Steps that embed beside steps that write, which no request can come to both of; strategies that do not apply."""
+        rule, strategy = self.rule.name, self.rule.route.strategy
+        known, takes_others = self._known_models, Capability.EMBEDDINGS not in self._needs_of_requests
+        embedding = [model.name for model in known if model.embeds]
+        if embedding and len(embedding) < len(known) and takes_others:
+            named = ", ".join(f"“{name}”" for name in embedding)
+            message = f"Rule “{rule}” sends requests for embeddings to {named} only, and all others only to its other steps."
+            yield warning(FindingCode.MIXED_ROUTE, rule, message)
+        if not embedding or len(embedding) < len(known):
+            return
+        if takes_others:
+            message = f"All steps of rule “{rule}” embed: any other request that it takes is refused."
+            yield warning(FindingCode.EMBEDDINGS_ONLY, rule, message)
+        if strategy not in {Strategy.SINGLE, Strategy.FAILOVER}:
+            message = f"All steps of rule “{rule}” embed, and embeddings are asked for in order: {strategy} does not apply."
+            yield warning(FindingCode.IGNORED_STRATEGY, rule, message)
+
     def prices(self) -> Iterator[Finding]:
         """Fallbacks that can cost more than every model that is asked first."""
         route = self.rule.route
-        if route.allow_dearer_fallback or route.strategy is Strategy.CASCADE:
+        if route.allow_dearer_fallback:
             return
-        known = [model for step in self._steps if (model := self.catalogue.get(step.model)) is not None]
-        priced = [(model, price) for model in known if (price := model.price_at(self.now))]
-        asked_first = MOST_RACERS if route.strategy is Strategy.PARALLEL else 1
+        models = self._known_models
+        yield from self._dearer([model for model in models if model.embeds], asked_first=1)
+        if route.strategy is not Strategy.CASCADE:
+            asked_first = MOST_RACERS if route.strategy is Strategy.PARALLEL else 1
+            yield from self._dearer([model for model in models if not model.embeds], asked_first=asked_first)
+
+    def _dearer(self, models: list[CatalogueModel], *, asked_first: int) -> Iterator[Finding]:
+        """Those of `models` that can cost more than all that are asked first of them."""
+        priced = [(model, price) for model in models if (price := model.price_at(self.now))]
         for model, price in priced[asked_first:]:
             if all(_can_cost_more(price, primary) for _, primary in priced[:asked_first]):
                 dearer_than = (
@@ -156,6 +182,10 @@ class _Checks:
                 yield error(FindingCode.UNKNOWN_JUDGE, rule, message)
                 continue
             yield from self._callable(judge.model, asked_by=f"judge {reference} of rule “{rule}”")
+            model = self.catalogue.get(judge.model)
+            if model is not None and model.embeds:
+                message = f"Judge {reference} of rule “{rule}” asks “{judge.model}”, which gives embeddings and no words."
+                yield error(FindingCode.CAPABILITY_GAP, rule, message)
             if judge.model in self._rated_by(reference):
                 message = f"“{judge.model}” would rate its own answers in rule “{rule}”: judge {reference} asks it too."
                 yield warning(FindingCode.OWN_JUDGE, rule, message)
@@ -171,6 +201,14 @@ class _Checks:
     @property
     def _steps(self) -> tuple[StepDocument, ...]:
         return reachable_steps(self.rule.route)
+
+    @property
+    def _known_models(self) -> list[CatalogueModel]:
+        return [model for step in self._steps if (model := self.catalogue.get(step.model)) is not None]
+
+    def _own_needs(self, step: StepDocument, model: CatalogueModel) -> frozenset[Capability]:
+        """What the route needs of a step's model beyond what requests do."""
+        return frozenset() if model.embeds else needs_of_step(step, self.rule.route)
 
     @property
     def _needs_of_requests(self) -> frozenset[Capability]:

@@ -18,7 +18,7 @@ from policies_app.routing.types import (
     Situation,
     TargetHealth,
 )
-from policies_app.routing.wire_formats import unsaid
+from policies_app.routing.wire_formats import most_inputs, unsaid
 
 _EJECTED = frozenset({HealthState.OPEN, HealthState.COOLING})
 
@@ -109,7 +109,7 @@ class _Screener:
             return DroppedCandidate(
                 model=name, reason=DropReason.OPEN_BREAKER, detail=_health_in_words(health)
             )
-        price = self._switched_off(model) or self._price(model)
+        price = self._switched_off(model) or _unable_to_write(model) or self._price(model)
         if isinstance(price, DroppedCandidate):
             return replace(price, model=name)
         return PlannedJudge(judge=compiled.judge, model=model, price=price)
@@ -193,6 +193,8 @@ def _health_in_words(health: TargetHealth) -> str:
 
 def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) -> DroppedCandidate | None:
     """Why `model` cannot take the request whatever it costs, None if it can."""
+    if not facts.is_for_embeddings and (drop := _unable_to_write(model)):
+        return drop
     if not needs <= model.capabilities:
         lacking = ", ".join(sorted(needs - model.capabilities))
         return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
@@ -202,6 +204,12 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
             reason=DropReason.LACKS_CAPABILITY,
             detail=f"{', '.join(sorted(left_unsaid))} in {model.wire_format}",
         )
+    if facts.inputs > 1 and facts.inputs > (most := most_inputs(model.wire_format, model.wire_name)):
+        return DroppedCandidate(
+            model=model.name,
+            reason=DropReason.LACKS_CAPABILITY,
+            detail=f"room for {facts.inputs} inputs, {most} at a time",
+        )
     if _needed_tokens(model, facts) > model.context_window_tokens:
         return DroppedCandidate(
             model=model.name, reason=DropReason.CONTEXT_TOO_SMALL, detail=_context_in_words(model, facts)
@@ -209,8 +217,21 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
     return None
 
 
+def _unable_to_write(model: CatalogueModel) -> DroppedCandidate | None:
+    """Why `model` answers with no words, None if it does."""
+    if not model.embeds:
+        return None
+    detail = "everything but embeddings"
+    return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=detail)
+
+
 def _output_tokens_limit(step: CompiledStep, model: CatalogueModel, facts: Facts) -> int:
-    """The least of all limits on one reply: the caller's, the step's, the model's, and what the context leaves."""
+    """The least of all limits on one reply: the caller's, the step's, the model's, and what the context leaves.
+
+    Embeddings are no tokens.
+    """
+    if facts.is_for_embeddings:
+        return 0
     left = model.context_window_tokens - model.quirks.input_tokens - facts.input_tokens
     limit = min(model.max_output_tokens, left)
     if facts.output_tokens is not None:
@@ -244,4 +265,7 @@ def _context_in_words(model: CatalogueModel, facts: Facts) -> str:
 
 
 def _needed_tokens(model: CatalogueModel, facts: Facts) -> int:
+    """What has to fit into the context window at once."""
+    if facts.is_for_embeddings:
+        return facts.longest_input_tokens
     return facts.input_tokens + model.quirks.input_tokens + _asked_output_tokens(facts)

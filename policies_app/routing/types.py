@@ -103,6 +103,11 @@ class CatalogueModel:
     bills_after_cut: bool = True
     quirks: Quirks = NO_QUIRKS
 
+    @property
+    def embeds(self) -> bool:
+        """Whether it gives embeddings, and nothing else."""
+        return Capability.EMBEDDINGS in self.capabilities
+
     def price_at(self, now: datetime) -> Price | None:
         """The price row in force at `now`, or None if the model has no price yet."""
         for price in reversed(self.prices):
@@ -153,6 +158,9 @@ class Facts:
     `input_tokens` is an estimate for conditions; `input_tokens_bound` and `images` bound the money from above.
     `output_tokens` is the caller's own limit, None when it set none; `choices` is how many replies it asked for.
     `features` is what it says that not every wire format can. `draw` is what chance gave this request: shares that stick to nobody go by it.
+
+    `inputs` is how many texts are to be embedded, and `longest_input_tokens` the estimate of the longest of them: each has a
+    context window of its own. Of anything but embeddings there is one input, and its length says nothing beside `input_tokens`.
     """
 
     tenant: str
@@ -167,7 +175,14 @@ class Facts:
     choices: int
     needs: frozenset[Capability]
     features: frozenset[WireFeature] = frozenset()
+    inputs: int = 1
+    longest_input_tokens: int = 0
     draw: int = 0
+
+    @property
+    def is_for_embeddings(self) -> bool:
+        """Whether vectors are asked for, and no words."""
+        return Capability.EMBEDDINGS in self.needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,8 +375,8 @@ class RuleTrace:
 class RoutePlan:
     """What execution may do: candidates in order, inside one deadline, one bound on attempts and one on money.
 
-    `judges` has those that can be asked now. `hedge_delay_ms` is None where there is no reason to hedge. The other
-    fields are those of `RouteDocument`.
+    `judges` has those that can be asked now. `hedge_delay_ms` is None where there is no reason to hedge. `set_aside` is
+    the rule's own strategy where `strategy` stands in for it. The other fields are those of `RouteDocument`.
     """
 
     rule: str
@@ -379,6 +394,7 @@ class RoutePlan:
     judges: tuple[PlannedJudge, ...] = ()
     patience_ms: int | None = None
     hedge_delay_ms: int | None = None
+    set_aside: Strategy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 
+from policies_app.routing.bedrock_embeddings import family_of
 from policies_app.routing.codes import RefusedParameter, WireFeature, WireFormat
 from policies_app.routing.types import CatalogueModel
 
+MOST_INPUTS = 2_048
+"""How many texts OpenAI's format can have embedded at once."""
+_MOST_INPUTS_OF_GEMINI = 100
 _WITHOUT: Mapping[WireFeature, frozenset[RefusedParameter]] = {
     WireFeature.SEED: frozenset({RefusedParameter.SEED}),
     WireFeature.LOGIT_BIAS: frozenset({RefusedParameter.LOGIT_BIAS}),
@@ -32,6 +36,7 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
             WireFeature.JSON_OBJECT,
             WireFeature.LEGACY_FUNCTIONS,
             WireFeature.TEMPERATURE_ABOVE_ONE,
+            WireFeature.EMBEDDINGS,
         }
     ),
     WireFormat.GEMINI: frozenset(
@@ -42,6 +47,7 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
             WireFeature.LEGACY_FUNCTIONS,
             WireFeature.TOOL_RESULT_IMAGES,
             WireFeature.ANSWER_BEGUN,
+            WireFeature.TOKENIZED_INPUT,
         }
     ),
     WireFormat.BEDROCK_CONVERSE: frozenset(
@@ -56,10 +62,13 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
             WireFeature.SINGLE_TOOL_CALL,
             WireFeature.LEGACY_FUNCTIONS,
             WireFeature.TEMPERATURE_ABOVE_ONE,
+            WireFeature.TOKENIZED_INPUT,
         }
     ),
 }
 """What each wire format has no words for. A target that speaks it cannot take a request that says such a thing."""
+_NO_FAMILY = frozenset({WireFeature.EMBEDDINGS})
+_NO_DIMENSIONS = frozenset({WireFeature.EMBEDDING_DIMENSIONS})
 
 
 def inexpressible_in(wire_format: WireFormat) -> frozenset[WireFeature]:
@@ -67,9 +76,22 @@ def inexpressible_in(wire_format: WireFormat) -> frozenset[WireFeature]:
     return INEXPRESSIBLE.get(wire_format, _EVERYTHING)
 
 
+def inexpressible(wire_format: WireFormat, wire_name: str) -> frozenset[WireFeature]:
+    """What cannot be said to a model that its vendor calls `wire_name`: mostly a matter of the format alone."""
+    lacking = inexpressible_in(wire_format)
+    if wire_format is not WireFormat.BEDROCK_CONVERSE:
+        return lacking
+    family = family_of(wire_name)
+    if family is None:
+        return lacking | _NO_FAMILY
+    return lacking if family.has_dimensions else lacking | _NO_DIMENSIONS
+
+
 def unsaid(model: CatalogueModel, features: frozenset[WireFeature]) -> frozenset[WireFeature]:
     """Which of `features` the model could not be told of, unless its row says that they be left out."""
-    lacking = features & inexpressible_in(model.wire_format)
+    if not features:
+        return features
+    lacking = features & inexpressible(model.wire_format, model.wire_name)
     refused = model.quirks.refused_parameters
     if not lacking or not refused:
         return lacking
@@ -78,3 +100,15 @@ def unsaid(model: CatalogueModel, features: frozenset[WireFeature]) -> frozenset
 
 def _is_left_out(feature: WireFeature, refused: frozenset[RefusedParameter]) -> bool:
     return feature in _WITHOUT and _WITHOUT[feature] <= refused
+
+
+def most_inputs(wire_format: WireFormat, wire_name: str) -> int:
+    """How many texts a model embeds in one call."""
+    match wire_format:
+        case WireFormat.GEMINI:
+            return _MOST_INPUTS_OF_GEMINI
+        case WireFormat.BEDROCK_CONVERSE:
+            family = family_of(wire_name)
+            return 0 if family is None else family.most_inputs
+        case _:
+            return MOST_INPUTS

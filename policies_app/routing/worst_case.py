@@ -18,7 +18,7 @@ LONGEST_RETRY_WAIT_MS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteWorstCase:
-    """What one dispatch of a rule can take at most: upstream calls, time, and money for each choice asked for.
+    """What one dispatch of a rule can take at most: upstream calls, time, and money for each choice, or text to embed.
 
     The money supposes that every call fills the context window of its model, at the prices of the moment, and that the
     route's strategy comes to its dearest calls; judges and samples count. It never exceeds the route's own bound.
@@ -194,5 +194,7 @@ def _full_context_nanos(model: CatalogueModel | None, now: datetime, *, most_out
 
 
 def _most_output(model: CatalogueModel, *, stated: int | None) -> int:
+    if model.embeds:
+        return 0
     limit = min(model.max_output_tokens, model.context_window_tokens)
     return limit if stated is None else min(limit, stated)

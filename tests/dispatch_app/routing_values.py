@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from policies_app.routing.codes import Capability, Tier, WireFormat
+from policies_app.routing.codes import CHAT_CAPABILITIES, Tier, WireFormat
 from policies_app.routing.money import bound_nanos
 from policies_app.routing.types import Candidate, CatalogueModel, Facts, Price
 
@@ -75,7 +75,7 @@ def make_candidate(
         wire_format=WireFormat.OPENAI_CHAT,
         wire_name=f"sandbox-{name}",
         tier=Tier.SMALL,
-        capabilities=frozenset(Capability),
+        capabilities=frozenset(CHAT_CAPABILITIES),
         context_window_tokens=8_000,
         max_output_tokens=4_000,
         image_tokens_bound=1_000,

@@ -15,6 +15,7 @@ from dispatch_app.snapshot.types import (
     Snapshot,
 )
 from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
     BudgetAction,
     BudgetPeriod,
     BudgetScope,
@@ -194,7 +195,7 @@ def _model(chance: Chance, name: str, number: int) -> CatalogueModel:
         wire_format=WireFormat.OPENAI_CHAT,
         wire_name=f"wire-{name}",
         tier=chance.one_of(*Tier),
-        capabilities=frozenset(Capability) - set(lacking),
+        capabilities=frozenset(CHAT_CAPABILITIES) - set(lacking),
         context_window_tokens=8_000,
         max_output_tokens=chance.one_of(1, 40, 400),
         image_tokens_bound=0,

@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from policies_app.routing.choose import choose
-from policies_app.routing.codes import BudgetAction, BudgetScope, Capability, Strategy, Tier, WireFormat
+from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
+    BudgetAction,
+    BudgetScope,
+    Capability,
+    Strategy,
+    Tier,
+    WireFormat,
+)
 from policies_app.routing.compilation import compile_policy
 from policies_app.routing.conditions import Condition
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
@@ -69,7 +77,7 @@ MID = a_model(
     capabilities=frozenset({Capability.STREAMING, Capability.VISION}),
 )
 FRONTIER = a_model(
-    "frontier", id=3, tier=Tier.FRONTIER, prices=(a_price(5),), capabilities=frozenset(Capability)
+    "frontier", id=3, tier=Tier.FRONTIER, prices=(a_price(5),), capabilities=frozenset(CHAT_CAPABILITIES)
 )
 FLEET: Catalogue = {model.name: model for model in (SMALL, MID, FRONTIER)}
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
     BudgetAction,
     BudgetScope,
     Capability,
@@ -83,7 +84,9 @@ def mostly(usual: st.SearchStrategy[T], rare: st.SearchStrategy[T]) -> st.Search
     return st.sampled_from((usual, usual, usual, rare)).flatmap(lambda chosen: chosen)
 
 
-capabilities = st.frozensets(st.sampled_from(Capability), max_size=2)
+capabilities = mostly(
+    st.frozensets(st.sampled_from(CHAT_CAPABILITIES), max_size=2), st.just(frozenset({Capability.EMBEDDINGS}))
+)
 optional_limit = st.none() | st.integers(1, 3_000)
 
 
@@ -211,7 +214,11 @@ def _variants(name: str) -> tuple[CatalogueModel, ...]:
     """A model in every tier, and with each defect that can keep it out of a plan."""
     sound = [
         a_model(
-            name, tier=tier, provider=provider, capabilities=frozenset(Capability), prices=(a_price(usd),)
+            name,
+            tier=tier,
+            provider=provider,
+            capabilities=frozenset(CHAT_CAPABILITIES),
+            prices=(a_price(usd),),
         )
         for tier, provider, usd in zip(Tier, ("sandbox", "other", "other"), (0, 3, 7), strict=True)
     ]
@@ -220,6 +227,7 @@ def _variants(name: str) -> tuple[CatalogueModel, ...]:
         replace(sound[0], prices=()),
         replace(sound[1], context_window_tokens=600, max_output_tokens=600),
         replace(sound[1], capabilities=frozenset({Capability.TOOLS, Capability.STREAMING})),
+        replace(sound[1], capabilities=frozenset({Capability.EMBEDDINGS}), max_output_tokens=1),
         replace(sound[2], prices=(a_price(2, output_nanos=1, reasoning_nanos=10**10),)),
     )
     return (*sound, *defective)
@@ -245,6 +253,8 @@ facts = st.builds(
     output_tokens=mostly(st.none() | st.integers(1, 500), st.integers(-1, 10**12)),
     choices=st.integers(1, 4),
     needs=capabilities,
+    inputs=mostly(st.just(1), st.integers(1, 3_000)),
+    longest_input_tokens=st.integers(0, 2_000),
     draw=st.integers(0, 2**63 - 1),
 )
 

@@ -5,6 +5,7 @@ import pytest
 
 from policies_app.routing.choose import choose
 from policies_app.routing.codes import (
+    CHAT_CAPABILITIES,
     BudgetScope,
     Capability,
     DropReason,
@@ -161,7 +162,7 @@ CHECKED = StepDocument(
     model="small", validators=(NotRefused(), LogprobAtLeast(measure=LogprobMeasure.MEAN, at_least=0.5))
 )
 CHECKED_ONCE = StepDocument(model="mid", validators=(NotRefused(),))
-KNOWS_LOGPROBS = replace(SMALL, capabilities=frozenset(Capability))
+KNOWS_LOGPROBS = replace(SMALL, capabilities=frozenset(CHAT_CAPABILITIES))
 DEFAULT = "Rule 'default' of policy auto v3 matched because it has no conditions. "
 UNTIL = NOW.replace(minute=5)
 

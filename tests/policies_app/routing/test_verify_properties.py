@@ -36,7 +36,8 @@ def test_no_plain_request_is_refused_by_a_rule_of_which_nothing_was_said(
     keeping_out = {
         finding.rule
         for finding in findings
-        if finding.severity is Severity.ERROR or finding.code in {"disabled_model", "cost_bound_too_low"}
+        if finding.severity is Severity.ERROR
+        or finding.code in {"disabled_model", "cost_bound_too_low", "embeddings_only"}
     }
 
     decision = choose(document=compiled, facts=plain, situation=CALM, now=NOW, seed=1)
