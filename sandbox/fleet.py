@@ -84,5 +84,17 @@ REASONER = VendorModel(
     is_choosy=True,
 )
 
+EMBEDDING = VendorModel(
+    name="sandbox-embedding",
+    price=Price(input_nanos=20_000_000, cached_input_nanos=20_000_000, output_nanos=0),
+    accuracy=1,
+    first_token_ms=40,
+    per_token_ms=0,
+    context_limit_tokens=8_192,
+    output_limit_tokens=1,
+)
+"""Gives vectors and no words."""
+
 FLEET: dict[str, VendorModel] = {model.name: model for model in (SMALL, MID, FRONTIER, REASONER)}
-PRICES: dict[str, Price] = {name: model.price for name, model in FLEET.items()}
+"""The models that write."""
+PRICES: dict[str, Price] = {model.name: model.price for model in (*FLEET.values(), EMBEDDING)}

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sandbox import anthropic, bedrock, gemini, openai_chat
+from sandbox import anthropic, bedrock, gemini, openai_chat, openai_embeddings
+from sandbox.bedrock import embeddings as bedrock_embeddings
 from sandbox.chat import ChatRequest
 from sandbox.completion import Completion
+from sandbox.embeddings import Embedding, EmbeddingRequest
 from sandbox.errors import ApiError
 from sandbox.faults import ErrorShape
 from sandbox.wire import HttpRequest, Reply
@@ -45,9 +47,37 @@ class WireFormat(Protocol):
         """The reply that tells of an error."""
 
 
+class EmbeddingFormat(Protocol):
+    """What a wire format has for embeddings, around `EmbeddingRequest` and `Embedding`; all else is its `WireFormat`'s."""
+
+    def model_of(self, request: HttpRequest) -> str:
+        """The vendor's model that is asked.
+
+        :raises ApiError: if there is no such one.
+        """
+
+    def read_texts(self, request: HttpRequest) -> EmbeddingRequest:
+        """Read a request.
+
+        :raises ApiError: if it is not one.
+        """
+
+    def render_vectors(
+        self, request: HttpRequest, embedding: Embedding, *, usage: Mapping[str, Any] | None
+    ) -> Reply:
+        """The reply. `usage` has OpenAI's names; with None, it reports none."""
+
+
+def embedding_format_of(request: HttpRequest) -> EmbeddingFormat | None:
+    """Return how a request asks for embeddings, None if it asks for something else."""
+    if bedrock_embeddings.is_embedding(request):
+        return bedrock_embeddings
+    return openai_embeddings if openai_embeddings.is_embedding(request) else None
+
+
 def format_of(request: HttpRequest) -> WireFormat:
     """Return the wire format of a request, told by its path."""
-    if bedrock.is_converse(request):
+    if bedrock.is_converse(request) or bedrock_embeddings.is_embedding(request):
         return bedrock
     if gemini.is_gemini(request):
         return gemini

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
-from sandbox.completion import Completion
-from sandbox.fleet import FLEET
+from sandbox.completion import Usage
+from sandbox.fleet import PRICES
 from sandbox.wire import HttpRequest
 
 MAX_ENTRIES = 100_000
@@ -43,7 +43,7 @@ class LedgerEntry:
     def cost_nanos(self) -> int:
         if not self.billed:
             return 0
-        return FLEET[self.model].price.cost_nanos(
+        return PRICES[self.model].cost_nanos(
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
@@ -62,13 +62,20 @@ class VendorLedger:
         self._entries: dict[str, LedgerEntry] = {}
 
     def open(
-        self, completion: Completion, *, prompt: str, streamed: bool, fault: str | None, billed: bool
+        self,
+        *,
+        id: str,  # noqa: A002 - what the entry calls it
+        model: str,
+        usage: Usage,
+        prompt: str,
+        streamed: bool,
+        fault: str | None,
+        billed: bool,
     ) -> LedgerEntry:
         """Bill a call in full, before its first byte leaves."""
-        usage = completion.usage
         entry = LedgerEntry(
-            id=completion.id,
-            model=completion.model.name,
+            id=id,
+            model=model,
             streamed=streamed,
             fault=fault,
             input_tokens=usage.prompt_tokens - usage.cached_tokens,

@@ -8,11 +8,12 @@ import msgspec
 
 from sandbox import gemini, openai_chat
 from sandbox.chat import ChatRequest
-from sandbox.completion import Completion, complete
+from sandbox.completion import Completion, Usage, complete
+from sandbox.embeddings import embed
 from sandbox.errors import ApiError
 from sandbox.faults import ErrorShape, Fault
-from sandbox.fleet import FLEET, VendorModel
-from sandbox.formats import WireFormat, format_of
+from sandbox.fleet import EMBEDDING, FLEET, VendorModel
+from sandbox.formats import EmbeddingFormat, WireFormat, embedding_format_of, format_of
 from sandbox.ledger import RequestJournal, VendorLedger
 from sandbox.misbehaviour import misbehave, reported_usage
 from sandbox.prompt_cache import PromptCache
@@ -43,7 +44,7 @@ class Exchange:
 
 
 class Vendor:
-    """Four models behind the API of each format, with their faults, their bill and a memory of what was sent.
+    """Models that write, and one that embeds, behind vendors' APIs, with their faults, their bill and a memory of what was sent.
 
     `speed` divides the models' own latencies: 1 is life-like, infinity has none. Scripted delays are
     exact at any speed.
@@ -68,6 +69,8 @@ class Vendor:
             return Exchange(reply=spoken.render_refusal(error))
 
     def _route(self, request: HttpRequest, spoken: WireFormat) -> Exchange:
+        if (embedding_format := embedding_format_of(request)) is not None:
+            return self._embed(request, spoken, embedding_format)
         if spoken is gemini and request.head.method == "GET":
             return Exchange(reply=gemini.render_models(request))
         if spoken is not openai_chat:
@@ -76,7 +79,7 @@ class Vendor:
             case "POST", "/v1/chat/completions":
                 return self._complete(request, spoken)
             case "GET", "/v1/models":
-                models = [_describe_model(model) for model in FLEET.values()]
+                models = [_describe_model(model) for model in (*FLEET.values(), EMBEDDING)]
                 return Exchange(reply=Reply.json({"object": "list", "data": models}))
             case "GET", path if path.startswith("/v1/models/"):
                 return Exchange(
@@ -89,19 +92,31 @@ class Vendor:
         chat = spoken.read_chat(request)
         model = _find_model(chat.model)
         _check_context(chat, model)
-        fault = self._find_fault(chat, request, spoken)
+        fault = _in_shape(self._scripted_fault(chat, request), spoken)
         caches = spoken.caches_prompt(request)
         cached_tokens = self._prompt_cache.look_up(model=model.name, prompt=chat.transcript) if caches else 0
         completion = complete(chat, model=model, cached_tokens=cached_tokens, speech=fault or UNSCRIPTED)
         reply = self._render(chat, completion, fault, spoken)
-        spoilt = reply if fault is None else misbehave(fault, reply)
-        return self._bill(chat, completion, fault, spoilt)
+        call = _Call(
+            id=completion.id,
+            model=model.name,
+            usage=completion.usage,
+            prompt=chat.transcript,
+            streamed=bool(chat.stream),
+        )
+        return self._bill(call, fault, reply)
 
-    def _find_fault(self, chat: ChatRequest, request: HttpRequest, spoken: WireFormat) -> Fault | None:
-        fault = self._scripted_fault(chat, request)
-        if fault is None or fault.shape is not ErrorShape.OPENAI:
-            return fault
-        return msgspec.structs.replace(fault, shape=spoken.ERROR_SHAPE)
+    def _embed(self, request: HttpRequest, spoken: WireFormat, embedding_format: EmbeddingFormat) -> Exchange:
+        model, asked = embedding_format.model_of(request), embedding_format.read_texts(request)
+        text = request.body.decode(errors="replace")
+        fault = _in_shape(self.faults.take(model=model, text=text), spoken)
+        embedding = embed(asked)
+        usage = reported_usage(fault, embedding.usage.as_wire())
+        reply = embedding_format.render_vectors(request, embedding, usage=usage)
+        call = _Call(
+            id=embedding.id, model=model, usage=embedding.usage, prompt=asked.transcript, streamed=False
+        )
+        return self._bill(call, fault, replace(reply, delay_ms=EMBEDDING.first_token_ms / self._speed))
 
     def _scripted_fault(self, chat: ChatRequest, request: HttpRequest) -> Fault | None:
         if carried := (chat.metadata or {}).get(SCRIPT_METADATA_KEY):
@@ -126,11 +141,14 @@ class Vendor:
         reply = spoken.render_reply(completion, usage=usage)
         return replace(reply, delay_ms=first_token_ms + per_token_ms * completion.usage.completion_tokens)
 
-    def _bill(self, chat: ChatRequest, completion: Completion, fault: Fault | None, reply: Reply) -> Exchange:
+    def _bill(self, call: "_Call", fault: Fault | None, reply: Reply) -> Exchange:
+        """Bill a call, and send the reply as the fault wants it."""
         entry = self.ledger.open(
-            completion,
-            prompt=chat.transcript,
-            streamed=bool(chat.stream),
+            id=call.id,
+            model=call.model,
+            usage=call.usage,
+            prompt=call.prompt,
+            streamed=call.streamed,
             fault=None if fault is None else fault.kind,
             billed=fault is None or fault.is_billed,
         )
@@ -143,7 +161,25 @@ class Vendor:
                 client_left=ended.client_left,
             )
 
-        return Exchange(reply=reply, on_end=close)
+        return Exchange(reply=reply if fault is None else misbehave(fault, reply), on_end=close)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """What is billed."""
+
+    id: str
+    model: str
+    usage: Usage
+    prompt: str
+    streamed: bool
+
+
+def _in_shape(fault: Fault | None, spoken: WireFormat) -> Fault | None:
+    """A fault whose error is written down as the caller's format does, where it does not say how."""
+    if fault is None or fault.shape is not ErrorShape.OPENAI:
+        return fault
+    return msgspec.structs.replace(fault, shape=spoken.ERROR_SHAPE)
 
 
 def _find_model(name: str) -> VendorModel:

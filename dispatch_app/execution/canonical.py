@@ -1,9 +1,9 @@
-"""The canonical prompt format and its replies: OpenAI's chat completions, checked at the edge and carried as values.
+"""The canonical prompt format and its replies: OpenAI's chat completions and embeddings, checked at the edge and carried as values.
 
 Wire formats of clients are turned into these, adapters turn these into the wire formats of vendors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dispatch_app.execution.vectors import Vector
 from policies_app.routing.types import Usage
 
 _THINKING_FIELDS = frozenset(
@@ -27,6 +28,13 @@ class ClientFormat(StrEnum):
     NATIVE = "native"
 
 
+class Operation(StrEnum):
+    """What is asked of a model: the next turn of a conversation, or vectors of texts."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request. `fields` holds what a vendor may see, under OpenAI's names.
@@ -34,6 +42,8 @@ class Request:
     What Signalbox decides itself is not among them: model, streaming, output limit. `limit_field` is the name that the
     caller gave its output limit, None when it set none. `extras` holds what only the caller's own format, `origin`, has
     words for: vendors that speak it are sent these, all others are not.
+
+    For embeddings `fields` has the texts as `input`, always a list: of texts, or of lists of token ids.
     """
 
     fields: Mapping[str, Any]
@@ -42,6 +52,7 @@ class Request:
     limit_field: str | None = None
     origin: ClientFormat = ClientFormat.OPENAI_CHAT
     extras: Mapping[str, Any] = field(default_factory=dict)
+    operation: Operation = Operation.CHAT
 
     @property
     def may_think(self) -> bool:
@@ -70,13 +81,17 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole reply. `usage` is as reported, plausible or not; None when the vendor reported none."""
+    """A whole reply. `usage` is as reported, plausible or not; None when the vendor reported none.
+
+    `vectors` has one for each text that was to be embedded, in order; there are no choices then.
+    """
 
     model: str
     choices: list[Choice]
     usage: Usage | None
     wire_status: int
     first_byte_at: float
+    vectors: Sequence[Vector] = ()
 
 
 class StreamPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,8 @@ from dispatch_app.fleet.observations import Observations
 from dispatch_app.fleet.warmth import cold_penalties
 from dispatch_app.gateway.admission import Inputs, decide, order_of
 from dispatch_app.gateway.openai_chat import parse_chat
+from dispatch_app.gateway.openai_embeddings import parse_embeddings
+from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.gateway.services import SystemClock, new_id
 from dispatch_app.ledger.ledger import PostgresLedger
 from dispatch_app.providers.transport import Transport
@@ -155,7 +157,7 @@ class Pings:
 
     async def send(self, model: CatalogueModel) -> bool:
         """Ping `model`; answers whether it gave a sign of life."""
-        order = self._order(model.name)
+        order = self._order(model)
         if order is None:
             return False
         try:
@@ -165,7 +167,7 @@ class Pings:
             return False
         return True
 
-    def _order(self, model: str) -> Order | None:
+    def _order(self, model: CatalogueModel) -> Order | None:
         """The ping as a dispatch; None if it cannot be made now, or nothing would bound what pings cost."""
         now = self.clock.now()
         admission = decide(
@@ -173,23 +175,28 @@ class Pings:
             budget_usage=BudgetUsage(),
             fleet=self._fleet,
             key=self._key,
-            prompt=parse_chat(_body(model)),
+            prompt=_prompt(model.name, embeds=model.embeds),
             inputs=Inputs(task=KEEP_WARM, tags={}, timeout_ms=None),
             dispatch_id=new_id(),
             now=now,
         )
         plan = admission.decision.plan
         if plan is None or not admission.budgets or not self._key.tenant.enabled:
-            logger.warning("Model %s is not kept warm: %s", model, admission.reason)
+            logger.warning("Model %s is not kept warm: %s", model.name, admission.reason)
             return None
         return order_of(admission, plan=plan, received_at=self.clock.monotonic(), timeout_ms=None, now=now)
 
 
-def _body(model: str) -> bytes:
-    return msgspec.json.encode(
-        {
-            "model": model,
-            "messages": [{"role": "user", "content": "ping"}],
-            "max_tokens": settings.KEEP_WARM_OUTPUT_TOKENS,
-        }
+def _prompt(model: str, *, embeds: bool) -> Prompt:
+    """The least that can be asked of a model."""
+    if embeds:
+        return parse_embeddings(msgspec.json.encode({"model": model, "input": "ping"}))
+    return parse_chat(
+        msgspec.json.encode(
+            {
+                "model": model,
+                "messages": [{"role": "user", "content": "ping"}],
+                "max_tokens": settings.KEEP_WARM_OUTPUT_TOKENS,
+            }
+        )
     )

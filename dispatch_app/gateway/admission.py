@@ -17,7 +17,7 @@ from policies_app.routing.choose import choose
 from policies_app.routing.compilation import CompiledPolicy, direct_policy
 from policies_app.routing.explain import explain
 from policies_app.routing.trace import failed_kinds
-from policies_app.routing.types import Decision, Facts, FleetState, RoutePlan
+from policies_app.routing.types import Decision, Facts, FleetState, Price, RoutePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +120,13 @@ def order_of(
 ) -> Order:
     """What the dispatcher is asked to do. The caller can shorten the rule's deadline, never lengthen it."""
     deadline_ms = plan.deadline_ms if timeout_ms is None else min(plan.deadline_ms, timeout_ms)
-    baseline = admission.policy.baseline
     return Order(
         record=admission.record,
         request=admission.prompt.request,
         facts=admission.facts,
         plan=plan,
         budgets=admission.budgets,
-        baseline=None if baseline is None else baseline.price_at(now),
+        baseline=_baseline(admission, now),
         received_at=received_at,
         deadline_at=received_at + deadline_ms / 1000,
         policy=admission.decision.policy,
@@ -145,6 +144,14 @@ def may_use(key: ServedKey, policy: ServedPolicy) -> bool:
 def is_visible(key: ServedKey, policy: ServedPolicy) -> bool:
     """Whether the key's tenant may know that the policy exists."""
     return policy.tenant_id is None or policy.tenant_id == key.tenant.id
+
+
+def _baseline(admission: Admission, now: datetime) -> Price | None:
+    """The price that savings are measured against. What embeds saves nothing against a model that writes, nor the other way."""
+    model = admission.policy.baseline
+    if model is None or model.embeds is not admission.facts.is_for_embeddings:
+        return None
+    return model.price_at(now)
 
 
 def _find_policy(
@@ -177,6 +184,8 @@ def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs, *, draw: int) -> Fact
         choices=prompt.request.choices,
         needs=prompt.needs,
         features=prompt.features,
+        inputs=prompt.inputs,
+        longest_input_tokens=prompt.longest_input_tokens,
         draw=draw,
     )
 

@@ -14,6 +14,7 @@ from dispatch_app.gateway.body import ClientHungUpError
 from dispatch_app.gateway.chat import chat
 from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.counting import count_tokens
+from dispatch_app.gateway.embeddings import embeddings
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.exchange import Exchange
 from dispatch_app.gateway.health import healthz, readyz
@@ -55,6 +56,7 @@ class Gateway:
         answers: list[tuple[str, str, Answer]] = [
             ("POST", "/v1/chat/completions", chat),
             ("POST", "/v1/responses", chat),
+            ("POST", "/v1/embeddings", embeddings),
             ("POST", "/v1/messages", chat),
             ("POST", "/v1/messages/count_tokens", count_tokens),
             ("POST", "/v1/dispatch", dispatch),

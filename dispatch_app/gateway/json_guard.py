@@ -1,7 +1,7 @@
 """JSON from strangers: read strictly, or refused.
 
 Refused are: text that is not UTF-8, NaN and infinities, lone surrogates, U+0000, a name twice in one object, nesting
-beyond 64 levels and more than 100,000 values. The dear checks run only where a count of bytes says that they might find
+beyond 64 levels and more values than so many. The dear checks run only where a count of bytes says that they might find
 something.
 """
 
@@ -27,7 +27,7 @@ class _DuplicateNameError(ValueError):
     pass
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes, *, most_values: int = MOST_VALUES) -> dict[str, Any]:
     """Return the JSON object that `body` is.
 
     :raises RequestError: if it is anything else, or one of the things above.
@@ -38,7 +38,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise RequestError(detail="The body is not valid JSON.") from error
     if not isinstance(document, dict):
         raise RequestError(detail="The body must be a JSON object.")
-    _check_size(body, document)
+    _check_size(body, document, most_values=most_values)
     has_escapes = _ESCAPED_ASCII.search(body) is not None
     if has_escapes and b"\\u0000" in body and _NUL.search(body):
         raise RequestError(detail="The body contains the character U+0000.")
@@ -49,21 +49,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _check_size(body: bytes, document: object) -> None:
+def _check_size(body: bytes, document: object, *, most_values: int) -> None:
     """Brackets bound the depth and, with commas, the number of values; only when they exceed it is the tree walked."""
     brackets = body.count(b"[") + body.count(b"{")
-    if brackets > MOST_LEVELS or (len(body) > MOST_VALUES and brackets + body.count(b",") > MOST_VALUES):
-        _walk(document)
+    if brackets > MOST_LEVELS or (len(body) > most_values and brackets + body.count(b",") > most_values):
+        _walk(document, most_values=most_values)
 
 
-def _walk(document: object) -> None:
+def _walk(document: object, *, most_values: int) -> None:
     containers: list[object] = [document]
     values = depth = 0
     while containers:
         children = [child for container in containers for child in _children(container)]
         depth += 1
         values += len(children)
-        if depth > MOST_LEVELS or values > MOST_VALUES:
+        if depth > MOST_LEVELS or values > most_values:
             raise RequestError(detail="The body is nested too deeply or holds too many values.")
         containers = [child for child in children if isinstance(child, dict | list)]
 

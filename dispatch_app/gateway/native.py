@@ -1,11 +1,14 @@
-"""Signalbox's own endpoints: `POST /v1/dispatch` carries a request out, `POST /v1/explain` only decides it."""
+"""Signalbox's own endpoints: `POST /v1/dispatch` carries a request out, `POST /v1/explain` only decides it.
+
+A body with `input` in place of `messages` is a request for embeddings.
+"""
 
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from dispatch_app.execution.canonical import Reply
+from dispatch_app.execution.canonical import Operation, Reply
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.admission import Inputs
@@ -15,6 +18,7 @@ from dispatch_app.gateway.exchange import Exchange, carry_out
 from dispatch_app.gateway.headers import CallerHeaders, checked_tags, checked_task
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
+from dispatch_app.gateway.openai_embeddings import read_embeddings, rendered_vectors
 from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.gateway.repeats import keep, once
 from dispatch_app.gateway.trace import decision_details, dispatch_details
@@ -51,7 +55,7 @@ async def dispatch(exchange: Exchange) -> None:
     async def answer() -> None:
         running = await exchange.admit(key=key, prompt=prompt, inputs=inputs)
         reply = await carry_out(exchange, running)
-        told = msgspec.json.encode(_told(exchange, running, reply))
+        told = msgspec.json.encode(_told(exchange, running, reply, prompt))
         await keep(exchange, told)
         await send_json(exchange.send, told, headers=exchange.final_headers())
 
@@ -75,10 +79,12 @@ def _read(body: bytes) -> tuple[_OwnFields, Prompt]:
         own = msgspec.convert(document, _OwnFields)
     except msgspec.ValidationError as error:
         raise RequestError(detail=f"{error}.") from error
-    chat = {name: value for name, value in document.items() if name not in _OWN_FIELDS}
+    asked = {name: value for name, value in document.items() if name not in _OWN_FIELDS}
+    if "input" in asked and "messages" not in asked:
+        return own, read_embeddings(asked)
     if own.limits is not None and own.limits.output_tokens is not None:
-        chat["max_tokens"] = own.limits.output_tokens
-    return own, read_prompt(chat, size=len(body))
+        asked["max_tokens"] = own.limits.output_tokens
+    return own, read_prompt(asked, size=len(body))
 
 
 def _inputs(own: _OwnFields, caller: CallerHeaders) -> Inputs:
@@ -92,11 +98,15 @@ def _inputs(own: _OwnFields, caller: CallerHeaders) -> Inputs:
     )
 
 
-def _told(exchange: Exchange, running: Dispatch, reply: Reply) -> dict[str, Any]:
+def _told(exchange: Exchange, running: Dispatch, reply: Reply, prompt: Prompt) -> dict[str, Any]:
+    answered: dict[str, Any] = (
+        {"data": rendered_vectors(reply, prompt)}
+        if prompt.request.operation is Operation.EMBEDDINGS
+        else {"reply": reply.choices[0].message, "choices": reply.choices}
+    )
     return {
         "id": str(exchange.id),
-        "reply": reply.choices[0].message,
-        "choices": reply.choices,
+        **answered,
         "usage": running.progress.usage,
         "dispatch": dispatch_details(exchange, running),
     }

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -39,7 +39,7 @@ _CONSUMED = frozenset(
 )
 # Where a request goes, with which credentials and headers, and what it costs is never the caller's to say; nor is
 # anything that makes a vendor generate or fetch more than the reservation covers.
-_REFUSED = re.compile(
+REFUSED_FIELDS = re.compile(
     r"api_.*|.*_api_key|.*_url|base_url|url|proxy|proxies|organization|custom_llm_provider|model_list|models|route"
     r"|provider|transforms|plugins|fallbacks|(extra_|default_)?(headers|query|body)|.*(cost|price|pricing).*"
     r"|best_of|use_beam_search|prediction|web_search_options|audio|background|previous_response_id|num_retries|mock_.*"
@@ -49,7 +49,11 @@ _DATA_OF_NO_IMAGE = re.compile(r"\s*data:(?!image/)", re.IGNORECASE)
 
 _FEATURES_OF_FORM = {"json_object": WireFeature.JSON_OBJECT, "json_schema": WireFeature.JSON_SCHEMA}
 
-_Text = Annotated[str, Meta(max_length=255)]
+EndUser = Annotated[str, Meta(max_length=255)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+_Fields = TypeVar("_Fields", bound=msgspec.Struct)
 _OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -112,14 +116,8 @@ class _ChatFields(msgspec.Struct):
     logit_bias: dict[str, float] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    user: _Text | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
-            Meta(max_length=16),
-        ]
-        | None
-    ) = None
+    user: EndUser | None = None
+    metadata: Metadata | None = None
 
 
 class _PromptDetails(msgspec.Struct):
@@ -176,9 +174,9 @@ def read_prompt(document: dict[str, Any], *, size: int, translated: Translated |
     :raises RequestError: if it is not a chat request, or asks for what is not offered.
     """
     said = document if translated is None or not translated.extras else {**translated.extras, **document}
-    chat = _check(said)
+    chat = check_fields(said, _ChatFields)
     for name in said.keys() - _CHECKED:
-        if _REFUSED.fullmatch(name):
+        if REFUSED_FIELDS.fullmatch(name):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     images, image_bytes, text_bytes = _measure(chat.messages)
     limit_field = _limit_field(chat)
@@ -267,9 +265,13 @@ class ChatStream:
         return b"data: %b\n\n" % _encode(chunk)
 
 
-def _check(document: dict[str, Any]) -> _ChatFields:
+def check_fields(document: dict[str, Any], kind: type[_Fields]) -> _Fields:
+    """The fields of a request that are checked, as a `kind` of struct.
+
+    :raises RequestError: if one of them is not what it has to be.
+    """
     try:
-        return msgspec.convert(document, _ChatFields)
+        return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
         param = path.rstrip("`").removeprefix(".") or None

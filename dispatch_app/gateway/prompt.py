@@ -13,6 +13,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """`input_tokens` is an estimate, `input_tokens_bound` never too low; images are counted apart from both.
 
     `features` is what the request says that not every vendor's wire format can, `echo` what its answer repeats of it.
+    `inputs` and `longest_input_tokens` are as in `Facts`.
     """
 
     model: str
@@ -27,6 +28,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     includes_usage: bool
     features: frozenset[WireFeature] = frozenset()
     echo: Mapping[str, object] = msgspec.field(default_factory=dict)
+    inputs: int = 1
+    longest_input_tokens: int = 0
 
 
 class Translated(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """What every wire format of a vendor must offer, and where each is found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -10,10 +10,10 @@ from typing import Protocol, cast
 import msgspec
 from multidict import CIMultiDict
 
-from dispatch_app.execution.canonical import Reply, Request, StreamPart
+from dispatch_app.execution.canonical import Operation, Reply, Request, StreamPart
 from dispatch_app.execution.errors import UpstreamError
 from policies_app.routing.codes import WireFormat
-from policies_app.routing.types import Candidate
+from policies_app.routing.types import Candidate, CatalogueModel
 
 
 class Provider(Protocol):
@@ -115,7 +115,53 @@ class Adapter(Protocol):
         """Say what a status other than 200 means."""
 
 
+class Embedder(Protocol):
+    """The same of a wire format's embeddings; errors, and what all requests have in common, are the adapter's."""
+
+    def build(self, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
+        """See `Adapter.build`."""
+
+    def dropped(self, request: Request, *, wire_name: str) -> tuple[str, ...]:
+        """See `Adapter.dropped`; `wire_name` is what the vendor calls the model."""
+
+    def parse_reply(
+        self,
+        body: bytes,
+        *,
+        request: Request,
+        header: Callable[[bytes], str | None],
+        wire_status: int,
+        first_byte_at: float,
+    ) -> Reply:
+        """Read the reply to `request`. `header` gives one of its headers by its name in lower case.
+
+        :raises UpstreamError: if it is not what the wire format promises.
+        """
+
+
+EMBEDDERS: dict[WireFormat, str] = {
+    WireFormat.OPENAI_CHAT: "dispatch_app.providers.openai_embeddings",
+    WireFormat.AZURE_OPENAI: "dispatch_app.providers.azure_embeddings",
+    WireFormat.GEMINI: "dispatch_app.providers.gemini.embeddings",
+    WireFormat.BEDROCK_CONVERSE: "dispatch_app.providers.bedrock_converse.embeddings",
+}
+"""Module of each wire format that has embeddings."""
+
+
 @cache
 def adapter_of(wire_format: WireFormat) -> Adapter:
     """Return the adapter of a wire format: the module here that is called like it. It is imported on first use."""
     return cast("Adapter", import_module(f"dispatch_app.providers.{wire_format.value}"))
+
+
+@cache
+def embedder_of(wire_format: WireFormat) -> Embedder:
+    """Return what a wire format that has embeddings says of them."""
+    return cast("Embedder", import_module(EMBEDDERS[wire_format]))
+
+
+def dropped_for(model: CatalogueModel, request: Request) -> tuple[str, ...]:
+    """Names of what the caller asked for and `model` is not told."""
+    if request.operation is Operation.EMBEDDINGS:
+        return embedder_of(model.wire_format).dropped(request, wire_name=model.wire_name)
+    return adapter_of(model.wire_format).dropped(request)

@@ -20,6 +20,7 @@ from policies_app.routing.types import Candidate
 __all__ = [
     "REPLY_MEDIA_TYPE",
     "STREAM_MEDIA_TYPE",
+    "address_of",
     "build",
     "dropped",
     "parse_reply",
@@ -38,15 +39,20 @@ def prepare(provider: Provider) -> Prepared:
 
 
 def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
-    """See `Adapter.build`. Without an API version the address is that of Azure's newer API, which has no deployments."""
+    """See `Adapter.build`."""
     built = openai_chat.build(request=request, candidate=candidate, prepared=prepared, now=now)
-    url = _url(prepared.url, candidate.model.wire_name, prepared.provider.api_version)
+    url = address_of("chat/completions", candidate=candidate, prepared=prepared)
     return Built(url=url, headers=built.headers, body=built.body)
 
 
+def address_of(operation: str, *, candidate: Candidate, prepared: Prepared) -> str:
+    """Where an operation of a deployment is. Without an API version it is that of Azure's newer API, which has no deployments."""
+    return _url(prepared.url, candidate.model.wire_name, prepared.provider.api_version, operation)
+
+
 @lru_cache(maxsize=1_024)
-def _url(base_url: str, deployment: str, version: str) -> str:
+def _url(base_url: str, deployment: str, version: str, operation: str) -> str:
     if not version:
-        return f"{base_url}/chat/completions"
-    path = f"deployments/{quote(deployment, safe='')}/chat/completions"
+        return f"{base_url}/{operation}"
+    path = f"deployments/{quote(deployment, safe='')}/{operation}"
     return f"{base_url}/{path}?api-version={quote(version, safe='')}"

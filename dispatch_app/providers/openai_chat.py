@@ -136,7 +136,7 @@ def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply
     if not completion.choices:
         raise InvalidReplyError(wire_status=wire_status, usage=usage)
     return Reply(
-        model=_model_name(completion.model),
+        model=model_name(completion.model),
         choices=completion.choices,
         usage=usage,
         wire_status=wire_status,
@@ -173,7 +173,7 @@ def _read_event(event: Event) -> StreamPart | StreamEnd:
         raise InvalidReplyError(wire_status=200) from error
     if chunk.error is not None or event.name == b"error":
         raise StreamFailedError(wire_status=200)
-    return StreamPart(model=_model_name(chunk.model), choices=chunk.choices, usage=_read_usage(chunk.usage))
+    return StreamPart(model=model_name(chunk.model), choices=chunk.choices, usage=_read_usage(chunk.usage))
 
 
 def read_error(
@@ -245,7 +245,8 @@ def _limit_field(request: Request, quirks: Quirks) -> str:
     return quirks.output_limit_parameter.value
 
 
-def _model_name(name: str | None) -> str:
+def model_name(name: str | None) -> str:
+    """The model that a vendor says it asked, as the log can hold it."""
     return (name or "").replace("\0", "")[:_MOST_MODEL_NAME]
 
 

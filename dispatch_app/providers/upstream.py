@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from dispatch_app.execution.canonical import Reply, StreamPart
+from dispatch_app.execution.canonical import Operation, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
     DeadlineExceededError,
     FirstByteTimeoutError,
@@ -20,12 +20,14 @@ from dispatch_app.execution.errors import (
     UpstreamError,
 )
 from dispatch_app.execution.ports import UpstreamCall
-from dispatch_app.providers.adapter import Adapter, Prepared, Provider, StreamEnd, adapter_of
+from dispatch_app.providers.adapter import Adapter, Prepared, Provider, StreamEnd, adapter_of, embedder_of
 from dispatch_app.providers.quirks import adapted
 from dispatch_app.providers.sse import EventTooLongError
 from dispatch_app.providers.transport import NETWORK_ERRORS, Outgoing, Transport, network_fault
 
 MOST_REPLY_BYTES = 32 * 1024 * 1024
+MOST_VECTORS_BYTES = 64 * 1024 * 1024
+"""Room for the most and the longest vectors that OpenAI gives at once, 2048 of 3072 numbers."""
 MOST_ERROR_BYTES = 64 * 1024
 MOST_RETRY_AFTER_S = 300
 LINGER_S = 0.02
@@ -67,9 +69,10 @@ class ProviderUpstream:
         ):
             timer.reply_begins()
             _check_media_type(response, route.adapter.REPLY_MEDIA_TYPE)
-            body = await _read(response, limit=MOST_REPLY_BYTES, timer=timer)
-            return route.adapter.parse_reply(
-                body, wire_status=response.status_code, first_byte_at=timer.first_byte_at
+            limit = MOST_VECTORS_BYTES if _is_for_embeddings(call.request) else MOST_REPLY_BYTES
+            body = await _read(response, limit=limit, timer=timer)
+            return _parse_reply(
+                route, call.request, response=response, body=body, first_byte_at=timer.first_byte_at
             )
 
     @asynccontextmanager
@@ -87,7 +90,10 @@ class ProviderUpstream:
     @asynccontextmanager
     async def _response(self, route: _Route, call: UpstreamCall) -> AsyncIterator[httpx.Response]:
         """Send the request; hand over a reply of status 200 that is closed in the end, whatever happens."""
-        built = route.adapter.build(
+        asking = (
+            embedder_of(route.provider.wire_format) if _is_for_embeddings(call.request) else route.adapter
+        )
+        built = asking.build(
             request=adapted(call.request, call.candidate),
             candidate=call.candidate,
             prepared=route.prepared,
@@ -187,6 +193,24 @@ def _make_ready(provider: Provider) -> _Route:
         connect_timeout_s=provider.connect_timeout_ms / 1000,
         first_byte_s=provider.first_byte_timeout_ms / 1000,
         idle_s=provider.idle_timeout_ms / 1000,
+    )
+
+
+def _is_for_embeddings(request: Request) -> bool:
+    return request.operation is Operation.EMBEDDINGS
+
+
+def _parse_reply(
+    route: _Route, request: Request, *, response: httpx.Response, body: bytes, first_byte_at: float
+) -> Reply:
+    if not _is_for_embeddings(request):
+        return route.adapter.parse_reply(body, wire_status=response.status_code, first_byte_at=first_byte_at)
+    return embedder_of(route.provider.wire_format).parse_reply(
+        body,
+        request=request,
+        header=lambda name: _header(response, name),
+        wire_status=response.status_code,
+        first_byte_at=first_byte_at,
     )
 
 

@@ -71,8 +71,9 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     if fields.get("stop"):
         body["additionalModelResponseFieldPaths"] = _MATCHED_STOP
     body |= _tools(fields) | _settings(fields, model=candidate.model.wire_name)
+    operation = "converse-stream" if request.stream else "converse"
     told = encoded(body, candidate.model.quirks)
-    return _addressed(told, request=request, candidate=candidate, prepared=prepared, now=now)
+    return addressed(told, operation=operation, candidate=candidate, prepared=prepared, now=now)
 
 
 def dropped(request: Request) -> tuple[str, ...]:
@@ -83,10 +84,10 @@ def dropped(request: Request) -> tuple[str, ...]:
     return (*asked, *request.extras)
 
 
-def _addressed(
-    body: bytes, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime
+def addressed(
+    body: bytes, *, operation: str, candidate: Candidate, prepared: Prepared, now: datetime
 ) -> Built:
-    operation = "converse-stream" if request.stream else "converse"
+    """A request for an operation of the model, signed if there is an access key."""
     url = _url(prepared.url, candidate.model.wire_name, operation)
     secret, headers = prepared.provider.secret, prepared.headers
     if secret is not None and is_access_key(secret):
