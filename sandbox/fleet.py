@@ -97,4 +97,4 @@ EMBEDDING = VendorModel(
 
 FLEET: dict[str, VendorModel] = {model.name: model for model in (SMALL, MID, FRONTIER, REASONER)}
 """The models that write."""
-PRICES: dict[str, Price] = {model.name: model.price for model in (*FLEET.values(), EMBEDDING)}
+MODELS: dict[str, VendorModel] = {**FLEET, EMBEDDING.name: EMBEDDING}

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from sandbox.completion import Usage
-from sandbox.fleet import PRICES
+from sandbox.fleet import MODELS
 from sandbox.wire import HttpRequest
 
 MAX_ENTRIES = 100_000
@@ -43,7 +43,7 @@ class LedgerEntry:
     def cost_nanos(self) -> int:
         if not self.billed:
             return 0
-        return PRICES[self.model].cost_nanos(
+        return MODELS[self.model].price.cost_nanos(
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,

@@ -1,6 +1,6 @@
 """The vendor's API: one HTTP request in, one reply and its bill out. Performs no I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from sandbox.completion import Completion, Usage, complete
 from sandbox.embeddings import embed
 from sandbox.errors import ApiError
 from sandbox.faults import ErrorShape, Fault
-from sandbox.fleet import EMBEDDING, FLEET, VendorModel
+from sandbox.fleet import EMBEDDING, FLEET, MODELS, VendorModel
 from sandbox.formats import EmbeddingFormat, WireFormat, embedding_format_of, format_of
 from sandbox.ledger import RequestJournal, VendorLedger
 from sandbox.misbehaviour import misbehave, reported_usage
@@ -79,18 +79,18 @@ class Vendor:
             case "POST", "/v1/chat/completions":
                 return self._complete(request, spoken)
             case "GET", "/v1/models":
-                models = [_describe_model(model) for model in (*FLEET.values(), EMBEDDING)]
+                models = [_describe_model(model) for model in MODELS.values()]
                 return Exchange(reply=Reply.json({"object": "list", "data": models}))
             case "GET", path if path.startswith("/v1/models/"):
                 return Exchange(
-                    reply=Reply.json(_describe_model(_find_model(path.removeprefix("/v1/models/"))))
+                    reply=Reply.json(_describe_model(_find_model(path.removeprefix("/v1/models/"), MODELS)))
                 )
             case method, path:
                 raise ApiError(status=404, message=f"Invalid URL ({method} {path})", code="unknown_url")
 
     def _complete(self, request: HttpRequest, spoken: WireFormat) -> Exchange:
         chat = spoken.read_chat(request)
-        model = _find_model(chat.model)
+        model = _find_model(chat.model, FLEET)
         _check_context(chat, model)
         fault = _in_shape(self._scripted_fault(chat, request), spoken)
         caches = spoken.caches_prompt(request)
@@ -182,9 +182,9 @@ def _in_shape(fault: Fault | None, spoken: WireFormat) -> Fault | None:
     return msgspec.structs.replace(fault, shape=spoken.ERROR_SHAPE)
 
 
-def _find_model(name: str) -> VendorModel:
+def _find_model(name: str, models: Mapping[str, VendorModel]) -> VendorModel:
     try:
-        return FLEET[name]
+        return models[name]
     except KeyError:
         raise ApiError(
             status=404,

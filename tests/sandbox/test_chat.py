@@ -250,6 +250,7 @@ async def test_the_models_are_listed(client: AsyncOpenAI):
         "sandbox-mid",
         "sandbox-frontier",
         "sandbox-reasoner",
+        "sandbox-embedding",
     ]
     assert (await client.models.retrieve("sandbox-mid")).owned_by == "sandbox"
 
