@@ -1,4 +1,4 @@
-"""The demo's fleet: the sandbox vendor and its three models, priced as the sandbox bills."""
+"""The demo's fleet: the sandbox vendor, its three models that write and the one that embeds, priced as the sandbox bills."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from policies_app.models import Credential, Model, Provider
-from policies_app.routing.codes import CHAT_CAPABILITIES, Tier
+from policies_app.routing.codes import CHAT_CAPABILITIES, Capability, Tier
 from policies_app.services.audit import fields_of, record_change, record_creation
 from policies_app.services.credentials import set_provider_secret
 from policies_app.services.prices import set_price
@@ -30,6 +30,7 @@ class DemoModel:
     input_nanos: int
     cached_input_nanos: int
     output_nanos: int
+    capabilities: tuple[Capability, ...] = CHAT_CAPABILITIES
 
 
 FLEET = (
@@ -60,6 +61,16 @@ FLEET = (
         cached_input_nanos=500_000_000,
         output_nanos=25_000_000_000,
     ),
+    DemoModel(
+        name="sandbox-embedding",
+        tier=Tier.SMALL,
+        context_window_tokens=8_192,
+        max_output_tokens=1,
+        input_nanos=20_000_000,
+        cached_input_nanos=20_000_000,
+        output_nanos=0,
+        capabilities=(Capability.EMBEDDINGS,),
+    ),
 )
 
 
@@ -88,7 +99,7 @@ def _seed_model(provider: Provider, demo: DemoModel) -> None:
             "provider": provider,
             "wire_name": demo.name,
             "tier": demo.tier,
-            "capabilities": list(CHAT_CAPABILITIES),
+            "capabilities": list(demo.capabilities),
             "context_window_tokens": demo.context_window_tokens,
             "max_output_tokens": demo.max_output_tokens,
             "image_tokens_bound": 85,

@@ -17,6 +17,7 @@ PLAIN_POLICIES = {
     "thrifty": "The smallest model that is sure of its answer: a cascade.",
     "best-answer": "Two models at once, and the answer that is surer of itself: parallel.",
     "quick": "A second model is asked where the first is slow to begin: hedged.",
+    "embed": "Vectors of texts, for search.",
 }
 """Policies that are published once, as their files say, with what each is for."""
 

@@ -113,9 +113,9 @@ def test_a_key_that_was_disabled_is_replaced(seed):
 
 
 def test_the_fleet_is_priced_and_limited_as_the_sandbox_is():
-    assert {model.name for model in FLEET} == set(vendor.FLEET)
+    assert {model.name for model in FLEET} == set(vendor.MODELS)
     for model in FLEET:
-        theirs = vendor.FLEET[model.name]
+        theirs = vendor.MODELS[model.name]
         assert (model.input_nanos, model.cached_input_nanos, model.output_nanos) == (
             theirs.price.input_nanos,
             theirs.price.cached_input_nanos,
@@ -130,12 +130,12 @@ def test_the_policies_are_live_and_their_drafts_say_the_same(seed):
 
     snapshot = load_snapshot()
 
-    assert set(snapshot.policies) == {"auto", "support-bot", "thrifty", "best-answer", "quick"}
+    assert set(snapshot.policies) == {"auto", "support-bot", "thrifty", "best-answer", "quick", "embed"}
     for policy in Policy.objects.all():
         assert live_document(policy) == draft_document(policy)
     assert snapshot.policies["auto"].compiled.version == 2
     assert all(model.price_at(timezone.now()) for model in snapshot.catalogue.values())
-    assert Model.objects.count() == 3
+    assert Model.objects.count() == 4
 
 
 def test_the_traffic_lies_in_past_hours_and_every_attempt_is_settled(seed):

@@ -10,7 +10,9 @@ from dispatch_app.fleet.account import KEEP_WARM
 from dispatch_app.fleet.keep_warm import MOST_EARLY_S, keep_warm, rest_s
 from dispatch_app.fleet.tasks import keep_warm as task
 from policies_app.models import ApiKey, Budget, KillSwitch, Model, Tenant
-from policies_app.routing.codes import KillScope
+from policies_app.routing.codes import Capability, KillScope
+from sandbox.fleet import EMBEDDING
+from sandbox.server import SandboxServer
 from tests.factories import USD
 from tests.running_servers import Shop, open_shop
 
@@ -196,6 +198,18 @@ def test_a_vendor_that_fails_is_not_asked_again_at_once(shop: Shop) -> None:
     (dispatch,) = dispatches()
     assert dispatch["status"] == "failed"
     assert rows("SELECT 1 FROM fleet_warmth WHERE last_used_at IS NOT NULL") == []
+
+
+def test_a_model_that_embeds_is_asked_for_a_vector(shop: Shop, vendor: SandboxServer) -> None:
+    Model.objects.filter(pk=shop.fleet.small.pk).update(
+        capabilities=[Capability.EMBEDDINGS], wire_name=EMBEDDING.name, max_output_tokens=1
+    )
+
+    keep_warm()
+
+    (dispatch,) = dispatches()
+    assert (dispatch["status"], dispatch["output_tokens"]) == ("succeeded", 0)
+    assert [request.target for request in vendor.journal.requests] == ["/v1/embeddings"]
 
 
 def test_the_output_limit_is_a_setting(shop: Shop, settings: Any) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from policies_app.models import AuditEntry, Credential, Price, Provider
+from policies_app.routing.codes import WireFormat
 from policies_app.services.credentials import open_secret
 from tests.factories import USD, make_model, make_provider
 from tests.personas import api_client, make_admin
@@ -99,6 +100,8 @@ def test_a_wrong_credential_is_refused_at_its_field(ops, fields, wrong_field):
         ({"max_output_tokens": 1001}, "max_output_tokens"),
         ({"tier": "huge"}, "tier"),
         ({"capabilities": ["telepathy"]}, "capabilities"),
+        ({"capabilities": ["embeddings", "streaming"]}, "capabilities"),
+        ({"capabilities": ["embeddings"], "provider": "anthropic"}, "capabilities"),
         ({"context_window_tokens": 0}, "context_window_tokens"),
         ({"context_window_tokens": 10**12}, "context_window_tokens"),
         ({"name": "with space"}, "name"),
@@ -108,6 +111,7 @@ def test_a_wrong_credential_is_refused_at_its_field(ops, fields, wrong_field):
 )
 def test_a_wrong_model_is_refused_at_its_field(ops, fields, wrong_field):
     make_provider("openai")
+    make_provider("anthropic", wire_format=WireFormat.ANTHROPIC_MESSAGES)
 
     answer = ops.post("/api/v1/models/", new_model(provider="openai") | fields, format="json")
 
