@@ -84,15 +84,15 @@ def _read(request: HttpRequest) -> _Request:
 
 def _texts(told: str | list[Any]) -> list[Text]:
     texts: Any = [told] if isinstance(told, str) or (told and isinstance(told[0], int)) else told
+    are_written = bool(texts) and isinstance(texts[0], str)
+    kind: Any = list[str] if are_written else list[tuple[int, ...]]
     try:
-        read: list[str] | list[tuple[int, ...]] = msgspec.convert(
-            texts, list[str] if texts and isinstance(texts[0], str) else list[tuple[int, ...]]
-        )
+        read: list[Text] = msgspec.convert(texts, kind)
     except msgspec.ValidationError as error:
         raise _invalid() from error
     if not read or not all(read) or len(read) > _MOST_TEXTS:
         raise _invalid()
-    return [*read]
+    return read
 
 
 def _invalid() -> ApiError:

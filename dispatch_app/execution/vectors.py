@@ -12,6 +12,8 @@ Vector = bytes | list[float]
 
 _BYTES_OF_A_FLOAT = 4
 _LARGEST_FLOAT = 3.4028234663852886e38
+_HUGE = (0x7F, 0xFF)
+"""The last byte of what is no number, is infinite, or is so large that no vector has it: looked for first, because it is quick."""
 
 
 def numbers_of(vector: Vector) -> list[float]:
@@ -37,5 +39,6 @@ def is_sound(vector: Vector) -> bool:
         return False
     if isinstance(vector, list):
         return min(vector) >= -_LARGEST_FLOAT and max(vector) <= _LARGEST_FLOAT
-    # The sum of so few 32-bit floats is finite unless one of them is not.
-    return len(vector) % _BYTES_OF_A_FLOAT == 0 and math.isfinite(sum(numbers_of(vector)))
+    last = vector[_BYTES_OF_A_FLOAT - 1 :: _BYTES_OF_A_FLOAT]
+    is_usual = not any(byte in last for byte in _HUGE)
+    return len(vector) % _BYTES_OF_A_FLOAT == 0 and (is_usual or all(map(math.isfinite, numbers_of(vector))))
