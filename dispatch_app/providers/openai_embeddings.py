@@ -15,6 +15,7 @@ from dispatch_app.execution.errors import InvalidReplyError
 from dispatch_app.execution.vectors import Vector
 from dispatch_app.providers.adapter import Built, Prepared
 from dispatch_app.providers.openai_chat import model_name
+from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.vectors import reply_of, vector_of
 from policies_app.routing.types import Candidate, Usage
 
@@ -34,7 +35,6 @@ class _Embeddings(msgspec.Struct):
     usage: Any = None
 
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Embeddings).decode
 
 
@@ -42,7 +42,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     """See `Embedder.build`."""
     fields = {**request.fields, "model": candidate.model.wire_name, "encoding_format": "base64"}
     url = f"{prepared.provider.base_url.rstrip('/')}/embeddings"
-    return Built(url=url, headers=prepared.headers, body=_encode(fields))
+    return Built(url=url, headers=prepared.headers, body=encoded(fields, candidate.model.quirks))
 
 
 def dropped(request: Request, *, wire_name: str) -> tuple[str, ...]:

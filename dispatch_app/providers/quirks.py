@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from dispatch_app.execution.canonical import Request
-from dispatch_app.providers.adapter import adapter_of
+from dispatch_app.execution.canonical import Operation, Request
+from dispatch_app.providers.adapter import dropped_for
 from dispatch_app.providers.efforts import budget_of, effort_of
 from dispatch_app.providers.fragments import conversation_for
 from policies_app.routing.codes import ReasoningControl, RefusedParameter
@@ -35,6 +35,8 @@ _CANONICAL = frozenset(
         *_SAMPLING,
         *_REASONING,
         "messages",
+        "input",
+        "dimensions",
         "n",
         "stop",
         "seed",
@@ -63,6 +65,8 @@ def adapted(request: Request, candidate: Candidate) -> Request:
         return request
     absent = _names_of(quirks.refused_parameters).union(_left_out(request, candidate))
     fields = {name: value for name, value in request.fields.items() if name not in absent}
+    if request.operation is Operation.EMBEDDINGS:
+        return replace(request, fields=fields)
     fields["messages"] = conversation_for(quirks, fields["messages"])
     extras = {name: value for name, value in request.extras.items() if name not in absent}
     return replace(request, fields=_reasoning(fields, candidate), extras=extras)
@@ -73,13 +77,13 @@ def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
 
     It would refuse that, or is told something else in any case, as its row says; or its vendor's format has no words.
     """
-    adapter, quirks = adapter_of(candidate.model.wire_format), candidate.model.quirks
+    model, quirks = candidate.model, candidate.model.quirks
     if not (quirks.alter_requests or quirks.fixed_parameters):
-        return adapter.dropped(request)
+        return dropped_for(model, request)
     names = (
         *_left_out(request, candidate),
         *_overridden(request, quirks),
-        *adapter.dropped(adapted(request, candidate)),
+        *dropped_for(model, adapted(request, candidate)),
     )
     return tuple(dict.fromkeys(names))
 

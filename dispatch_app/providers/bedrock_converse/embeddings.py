@@ -14,6 +14,7 @@ from dispatch_app.execution.errors import InvalidReplyError, UnreachableError
 from dispatch_app.execution.vectors import Vector
 from dispatch_app.providers.adapter import Built, Prepared
 from dispatch_app.providers.bedrock_converse.request import addressed
+from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.vectors import reply_of
 from policies_app.routing.bedrock_embeddings import Maker, family_of
 from policies_app.routing.types import Candidate, Usage
@@ -44,7 +45,6 @@ class _Embeddings(msgspec.Struct, rename="camel"):
         return [*(told.floats if isinstance(told, _ByType) else told or [])]
 
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Embeddings).decode
 
 
@@ -57,7 +57,8 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     if family is None:
         raise UnreachableError
     body = _titan(request) if family.maker is Maker.TITAN else _cohere(request)
-    return addressed(_encode(body), operation="invoke", candidate=candidate, prepared=prepared, now=now)
+    told = encoded(body, candidate.model.quirks)
+    return addressed(told, operation="invoke", candidate=candidate, prepared=prepared, now=now)
 
 
 def dropped(request: Request, *, wire_name: str) -> tuple[str, ...]:

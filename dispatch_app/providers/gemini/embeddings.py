@@ -13,6 +13,7 @@ import msgspec
 from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.errors import InvalidReplyError
 from dispatch_app.providers.adapter import Built, Prepared
+from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.vectors import reply_of
 from policies_app.routing.types import Candidate, Usage
 
@@ -39,7 +40,6 @@ class _Embeddings(msgspec.Struct, rename="camel"):
     usage_metadata: Any = None
 
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Embeddings).decode
 
 
@@ -53,7 +53,8 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
         told["outputDimensionality"] = fields["dimensions"]
     requests = [{**told, "content": {"parts": [{"text": text}]}} for text in fields["input"]]
     url = f"{prepared.url}/{quote(candidate.model.wire_name, safe='')}:batchEmbedContents"
-    return Built(url=url, headers=prepared.headers, body=_encode({"requests": requests}))
+    body = encoded({"requests": requests}, candidate.model.quirks)
+    return Built(url=url, headers=prepared.headers, body=body)
 
 
 def dropped(request: Request, *, wire_name: str) -> tuple[str, ...]:
