@@ -14,6 +14,7 @@ MOST_BYTES = 4_000
 _REFUSED = re.compile(
     # What the caller asks, of whom, and how the answer comes.
     r"models?|modelid|messages?|contents?|system|systeminstructions?|prompt|inputs?|instructions|stream|streamoptions"
+    r"|requests|texts|inputtext|images|embeddingtypes"
     r"|tools?|toolchoice|toolconfig|functions?|functioncall|mcpservers|container|chattemplate|mmprocessorkwargs"
     # How much can be generated.
     r"|n|bestof|usebeamsearch|candidatecount|prediction|background|store|.*maxtokens.*|max(completion|output|new)tokens.*"

@@ -11,7 +11,9 @@ from dispatch_app.execution.canonical import Operation, Reply, Request
 from dispatch_app.execution.errors import InvalidReplyError
 from dispatch_app.execution.vectors import numbers_of
 from dispatch_app.providers.adapter import Built, adapter_of, dropped_for, embedder_of
-from policies_app.routing.codes import WireFormat
+from dispatch_app.providers.quirks import adapted, dropped
+from policies_app.routing.codes import RefusedParameter, SystemRole, WireFormat
+from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Usage
 from tests.dispatch_app.providers.golden import golden
 from tests.dispatch_app.routing_values import ProviderRow, make_candidate
@@ -161,3 +163,29 @@ def test_what_a_model_is_not_told_is_named(
     model = replace(make_candidate().model, wire_format=wire_format, wire_name=wire_name)
 
     assert dropped_for(model, a_request(**fields)) == names
+
+
+def test_what_a_models_row_says_holds_for_its_embeddings() -> None:
+    quirks = Quirks(
+        system_prefix="Be brief.",
+        system_role=SystemRole.USER,
+        refused_parameters=frozenset({RefusedParameter.UNKNOWN_FIELDS}),
+        fixed_parameters={"truncate": "END"},
+    )
+    candidate = make_candidate()
+    candidate = replace(candidate, model=replace(candidate.model, quirks=quirks))
+    request = a_request(dimensions=8, more=1)
+
+    prepared = adapter_of(WireFormat.OPENAI_CHAT).prepare(ProviderRow())
+    built = embedder_of(WireFormat.OPENAI_CHAT).build(
+        request=adapted(request, candidate), candidate=candidate, prepared=prepared, now=NOW
+    )
+
+    assert json.loads(built.body) == {
+        "model": candidate.model.wire_name,
+        "input": ["text 0"],
+        "dimensions": 8,
+        "encoding_format": "base64",
+        "truncate": "END",
+    }
+    assert dropped(request, candidate) == ("more",)
