@@ -1,6 +1,5 @@
 """Azure's shape of OpenAI's embeddings: the deployment stands in the address. Pure; performs no I/O."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from dispatch_app.execution.canonical import Request
@@ -16,4 +15,5 @@ __all__ = ["build", "dropped", "parse_reply"]
 def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
     """See `Embedder.build`."""
     built = openai_embeddings.build(request=request, candidate=candidate, prepared=prepared, now=now)
-    return replace(built, url=address_of("embeddings", candidate=candidate, prepared=prepared))
+    url = address_of("embeddings", candidate=candidate, prepared=prepared)
+    return Built(url=url, headers=built.headers, body=built.body)
