@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.genai.types import EmbedContentResponse
 
 from dispatch_app.execution.canonical import Operation, Reply, Request
 from dispatch_app.execution.errors import InvalidReplyError
@@ -74,6 +75,13 @@ def test_a_reply_is_read_as_the_vendors_page_says(wire_format: WireFormat, fixtu
     assert [numbers_of(vector) for vector in reply.vectors] == canonical["vectors"]
     assert reply.usage == (None if canonical["usage"] is None else Usage(**canonical["usage"]))
     assert (reply.model, reply.choices) == (canonical["model"], [])
+
+
+@pytest.mark.parametrize("fixture", golden(WireFormat.GEMINI, "embeddings_replies"))
+def test_googles_own_types_read_what_is_taken_for_its_replies(fixture: dict[str, Any]) -> None:
+    told = EmbedContentResponse.model_validate(fixture["wire"])
+
+    assert [embedding.values for embedding in told.embeddings or ()] == fixture["canonical"]["vectors"]
 
 
 @pytest.mark.parametrize(
