@@ -10,6 +10,7 @@ from sandbox.completion import Completion
 from sandbox.embeddings import Embedding, EmbeddingRequest
 from sandbox.errors import ApiError
 from sandbox.faults import ErrorShape
+from sandbox.gemini import embeddings as gemini_embeddings
 from sandbox.wire import HttpRequest, Reply
 
 
@@ -72,6 +73,8 @@ def embedding_format_of(request: HttpRequest) -> EmbeddingFormat | None:
     """Return how a request asks for embeddings, None if it asks for something else."""
     if bedrock_embeddings.is_embedding(request):
         return bedrock_embeddings
+    if gemini_embeddings.is_embedding(request):
+        return gemini_embeddings
     return openai_embeddings if openai_embeddings.is_embedding(request) else None
 
 

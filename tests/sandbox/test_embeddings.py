@@ -12,8 +12,10 @@ import openai
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from google import genai
 from openai import AsyncOpenAI
 
+from sandbox.embeddings import vector_of
 from sandbox.server import SandboxServer, serve_in_thread
 from sandbox.tokens import count_tokens
 
@@ -173,3 +175,32 @@ def test_what_bedrock_does_not_take_is_refused(aws: Any, model: str, fields: dic
         invoke(aws, model, **fields)
 
     assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+@pytest.fixture(scope="module")
+def google(bedrock: SandboxServer) -> Iterator[genai.Client]:
+    options = genai.types.HttpOptions(base_url=bedrock.origin)
+    with closing(genai.Client(api_key="AKIDEXAMPLE:secret", http_options=options)) as client:
+        yield client
+
+
+def test_googles_client_embeds_a_batch(google: genai.Client):
+    contents: Any = [TEXT, "Hello"]
+
+    told = google.models.embed_content(
+        model="sandbox-embedding",
+        contents=contents,
+        config=genai.types.EmbedContentConfig(task_type="RETRIEVAL_QUERY", output_dimensionality=16),
+    )
+
+    assert [embedding.values for embedding in told.embeddings or ()] == [
+        vector_of(TEXT, 16),
+        vector_of("Hello", 16),
+    ]
+
+
+def test_googles_client_is_told_of_a_model_that_does_not_embed(google: genai.Client):
+    with pytest.raises(genai.errors.ClientError) as refused:
+        google.models.embed_content(model="sandbox-small", contents=TEXT)
+
+    assert refused.value.code == 404

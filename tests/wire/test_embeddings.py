@@ -282,6 +282,22 @@ def test_cohere_embeds_a_batch_for_what_the_vendor_counts_in_a_header(
     assert cost_nanos() == bedrock.ledger.total_nanos > 0
 
 
+def test_gemini_embeds_a_batch_for_what_the_vendor_bills(
+    bedrock: SandboxServer, gateway: RunningGateway
+) -> None:
+    provider = make_provider(base_url=f"{bedrock.origin}/v1beta", wire_format=WireFormat.GEMINI)
+    client = open_shop(gateway, make_embedder("gemini", provider))
+
+    told = client.embeddings.create(
+        model="embed", input=[TEXT, OTHER], dimensions=32, extra_body={"input_type": "clustering"}
+    )
+
+    assert [item.embedding for item in told.data] == [vector_of(text, 32) for text in (TEXT, OTHER)]
+    assert cost_nanos() == bedrock.ledger.total_nanos > 0
+    (sent, _) = json.loads(bedrock.journal.requests[-1].body)["requests"]
+    assert (sent["taskType"], sent["outputDimensionality"]) == ("CLUSTERING", 32)
+
+
 @pytest.mark.parametrize(
     ("fields", "lacking"),
     [
