@@ -122,6 +122,7 @@ class _ChatFields(msgspec.Struct):
 
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -384,14 +385,16 @@ def _has_image_urls(messages: list[_Message]) -> bool:
 
 
 def _usage_of(usage: Usage) -> _Usage:
-    """OpenAI counts cached tokens in the prompt and reasoning tokens in the completion."""
+    """OpenAI counts tokens read from a cache or written to it in the prompt, and reasoning tokens in the completion."""
     prompt_tokens = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
     completion_tokens = usage.output_tokens + usage.reasoning_tokens
     return _Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         total_tokens=prompt_tokens + completion_tokens,
-        prompt_tokens_details=_PromptDetails(cached_tokens=usage.cached_input_tokens),
+        prompt_tokens_details=_PromptDetails(
+            cached_tokens=usage.cached_input_tokens, cache_write_tokens=usage.cache_write_tokens
+        ),
         completion_tokens_details=_CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
     )
 

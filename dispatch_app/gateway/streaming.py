@@ -55,12 +55,15 @@ class StreamQueue:
         self._queue.put_nowait(ClientGoneError().as_dispatch_error() if self.is_abandoned else item)
 
     def abandon(self) -> None:
-        """Nobody reads any more: what is queued is dropped, as is whatever comes."""
+        """Nobody reads any more: what is queued is dropped, as is whatever comes. Who still waits is told so at the end."""
         if self.is_abandoned:
             return
         self.is_abandoned = True
+        has_ended = False
         while not self._queue.empty():
-            self._queue.get_nowait()
+            has_ended = not isinstance(self._queue.get_nowait(), StreamPart)
+        if has_ended:
+            self._queue.put_nowait(ClientGoneError().as_dispatch_error())
         self._has_room.set()
         if self._on_abandoned is not None:
             self._on_abandoned()

@@ -12,8 +12,9 @@ django.setup()
 
 from bench.database import empty_database  # noqa: E402 — models need the set-up
 from bench.report import Bar, Report  # noqa: E402
-from tests.matrix.cells import Cell, Outcome, Verdict, judge, open_cells  # noqa: E402
+from tests.matrix.cells import Cell, Outcome, Verdict, judge, open_matrix  # noqa: E402
 from tests.matrix.market import open_market  # noqa: E402
+from tests.matrix.table import table_of  # noqa: E402
 from tests.running_servers import running_gateway  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parents[2] / "var" / "bench"
@@ -24,22 +25,28 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     os.environ["LOG_LEVEL"] = "CRITICAL"
     report = Report(name="matrix")
-    with empty_database("signalbox_matrix"), open_market() as market, running_gateway() as gateway:
-        gateway.catch_up()
-        with open_cells(market, gateway) as cells:
-            verdicts = [(cell, judge(cell)) for cell in cells]
+    with (
+        empty_database("signalbox_matrix"),
+        open_market() as market,
+        running_gateway() as gateway,
+        open_matrix(market, gateway) as matrix,
+    ):
+        verdicts = [(cell, judge(cell, matrix.tap)) for cell in matrix.cells]
     _report(report, verdicts)
     return report.finish(RESULTS)
 
 
 def _report(report: Report, verdicts: list[tuple[Cell, Verdict]]) -> None:
-    for cell, verdict in verdicts:
-        report.add_figures(
-            client=cell.client,
-            vendor=cell.vendor.wire_format.value,
-            feature=cell.feature,
-            outcome=f"{verdict.outcome}{': ' if verdict.words else ''}{verdict.words}",
-        )
+    print(*table_of(verdicts), sep="\n")
+    report.figures += [
+        {
+            "client": cell.client,
+            "vendor": cell.vendor.wire_format.value,
+            "feature": cell.feature,
+            "outcome": f"{verdict.outcome}{': ' if verdict.words else ''}{verdict.words}",
+        }
+        for cell, verdict in verdicts
+    ]
     outcomes = [verdict.outcome for _, verdict in verdicts]
     report.add_figures(
         cells=len(verdicts), passing=outcomes.count(Outcome.PASSES), refused=outcomes.count(Outcome.REFUSED)

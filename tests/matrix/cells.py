@@ -4,12 +4,16 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import anthropic
 import openai
 
-from tests.matrix.features import ANTHROPIC, OPENAI
+from tests.matrix.conformity import check_exchange
 from tests.matrix.market import Market, Vendor
+from tests.matrix.rows import ROWS, Row
+from tests.matrix.troubles import TROUBLES, Trouble, meet
+from tests.matrix.wiretap import Wiretap, open_wiretap
 from tests.running_servers import RunningGateway, attempt_rows, dispatch_rows, until
 
 
@@ -21,14 +25,24 @@ class Outcome(StrEnum):
     FAILS = "FAILS"
 
 
+class Money(StrEnum):
+    """What a cell has to cost, held against the vendor's bill."""
+
+    EXACT = "exact"
+    NO_LESS = "no less"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """`ask` raises where the answer is not what it should be."""
+    """`ask` raises where the answer is not what it should be. What `is_cut` is left by the client before its end."""
 
     client: str
     feature: str
     vendor: Vendor
     ask: Callable[[], None]
+    money: Money = Money.EXACT
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,60 +54,103 @@ class Verdict:
     is_paid: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """All cells, and who reads along what their clients are told."""
+
+    cells: tuple[Cell, ...]
+    tap: Wiretap
+
+
 @contextlib.contextmanager
-def open_cells(market: Market, gateway: RunningGateway) -> Iterator[list[Cell]]:
+def open_matrix(market: Market, gateway: RunningGateway) -> Iterator[Matrix]:
     """Every cell, with clients that live as long as the block."""
-    with (
-        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=market.key, max_retries=0) as ours,
-        anthropic.Anthropic(base_url=gateway.url, api_key=market.key, max_retries=0) as theirs,
-    ):
-        cells = [
-            Cell(client="openai", feature=name, vendor=vendor, ask=lambda f=ask, v=vendor: f(ours, v.policy))  # type: ignore[misc]
+    with open_wiretap(gateway.port) as tap, contextlib.ExitStack() as stack:
+        clients = {row.name: stack.enter_context(row.open_client(tap.url, market.key)) for row in ROWS}
+        cells = (
+            cell
+            for row in ROWS
             for vendor in market.vendors
-            for name, ask in OPENAI.items()
-        ]
-        cells += [
-            Cell(
-                client="anthropic",
-                feature=name,
-                vendor=vendor,
-                ask=lambda f=ask, v=vendor: f(theirs, v.policy),  # type: ignore[misc]
-            )
-            for vendor in market.vendors
-            for name, ask in ANTHROPIC.items()
-        ]
-        yield cells
+            for cell in _cells_of(row, clients[row.name], vendor)
+        )
+        matrix = Matrix(cells=tuple(cells), tap=tap)
+        gateway.catch_up()
+        yield matrix
 
 
-def judge(cell: Cell) -> Verdict:
-    """Ask, and hold the log against the vendor's own bill."""
+def _cells_of(row: Row, client: Any, vendor: Vendor) -> Iterator[Cell]:
+    for name, ask in row.features.items():
+        is_cut = name == "cancelled"
+        yield Cell(
+            client=row.name,
+            feature=name,
+            vendor=vendor,
+            ask=lambda ask=ask: ask(client, vendor.policy),  # type: ignore[misc]
+            money=Money.NO_LESS if is_cut else Money.EXACT,
+            is_cut=is_cut,
+        )
+    if row.plain is not None:
+        yield from (_cell_of(trouble, row, client, vendor) for trouble in TROUBLES)
+
+
+def _cell_of(trouble: Trouble, row: Row, client: Any, vendor: Vendor) -> Cell:
+    """Every trouble has a policy of its own: what one vendor's failure says of it is not to befall another cell."""
+    policy = vendor.spare()
+    return Cell(
+        client=row.name,
+        feature=trouble.name,
+        vendor=vendor,
+        ask=lambda: meet(trouble, row, client, vendor, policy),
+        money=Money.NO_LESS if trouble.status is None else Money.NOTHING,
+    )
+
+
+def judge(cell: Cell, tap: Wiretap) -> Verdict:
+    """Ask, hold every byte that came back against the clients' types, and the log against the vendor's own bill."""
     cell.vendor.server.ledger.clear()
+    tap.clear()
     known = {row["id"] for row in attempt_rows()}
+    refusal: openai.APIStatusError | anthropic.APIStatusError | None = None
     try:
-        cell.ask()
-    except (openai.APIStatusError, anthropic.APIStatusError) as error:
-        return _refusal(cell, error)
-    except (AssertionError, openai.OpenAIError, anthropic.AnthropicError, TypeError, ValueError) as error:
-        return Verdict(outcome=Outcome.FAILS, words=f"{type(error).__name__}: {error}"[:200])
+        try:
+            cell.ask()
+        except (openai.APIStatusError, anthropic.APIStatusError) as error:
+            refusal = error
+        for exchange in tap.exchanges:
+            check_exchange(exchange, is_cut=cell.is_cut)
+        assert tap.exchanges, "nothing was asked"
+    except Exception as error:  # noqa: BLE001  # whatever a client raises fails its cell, not the others
+        return Verdict(outcome=Outcome.FAILS, words=f"{type(error).__name__}: {error}"[:300])
+    if refusal is not None:
+        return _refusal(cell, refusal)
     return Verdict(outcome=Outcome.PASSES, is_paid=_is_paid(cell, known))
 
 
 def _refusal(cell: Cell, error: openai.APIStatusError | anthropic.APIStatusError) -> Verdict:
     """Refused is what never reached the vendor, for a reason that the log and the trace tell."""
-    dropped = dispatch_rows()[-1]["reason"].get("dropped") or []
+    dispatches = dispatch_rows()
+    dropped = (dispatches[-1]["reason"].get("dropped") or []) if dispatches else []
     words = ", ".join(drop["detail"] for drop in dropped if drop["reason"] == "lacks_capability")
     if error.status_code != 503 or not words or cell.vendor.server.ledger.entries:
-        return Verdict(outcome=Outcome.FAILS, words=f"{error.status_code}: {error}"[:200])
+        return Verdict(outcome=Outcome.FAILS, words=f"{error.status_code}: {error}"[:300])
     return Verdict(outcome=Outcome.REFUSED, words=words)
 
 
 def _is_paid(cell: Cell, known: set[object]) -> bool:
-    """To the nano-dollar; what was cancelled costs no less than the vendor bills."""
+    """To the nano-dollar; what broke off or was left costs no less than the vendor bills."""
 
     def rows() -> list[dict[str, object]]:
         return [row for row in attempt_rows() if row["id"] not in known]
 
-    until(lambda: bool(rows()) and all(row["state"] == "settled" for row in rows()))
+    if cell.money is not Money.NOTHING:
+        until(lambda: bool(rows()))
+    until(lambda: all(row["state"] != "open" for row in rows()))
     cost_nanos = sum(int(str(row["cost_nanos"])) for row in rows())
     billed_nanos = cell.vendor.server.ledger.total_nanos
-    return cost_nanos >= billed_nanos if cell.feature == "cancelled" else cost_nanos == billed_nanos > 0
+    match cell.money:
+        case Money.EXACT:
+            return cost_nanos == billed_nanos > 0
+        case Money.NO_LESS:
+            return cost_nanos >= billed_nanos > 0
+        case Money.NOTHING:
+            return cost_nanos == billed_nanos == 0

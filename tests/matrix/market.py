@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 from policies_app.models import Credential
 from policies_app.routing.codes import Tier, WireFormat
@@ -31,6 +32,11 @@ class Vendor:
     wire_format: WireFormat
     server: SandboxServer
     policy: str
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def spare(self) -> str:
+        """Create another policy of the same kind: no fault of the one is known of the other. Returns its name."""
+        return _make_policy(self.wire_format, self.server, suffix=f"-{next(self._numbers)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +57,12 @@ def open_market() -> Iterator[Market]:
 
 
 def _open(wire_format: WireFormat, server: SandboxServer) -> Vendor:
+    return Vendor(wire_format=wire_format, server=server, policy=_make_policy(wire_format, server))
+
+
+def _make_policy(wire_format: WireFormat, server: SandboxServer, *, suffix: str = "") -> str:
     provider = make_provider(
-        f"matrix-{wire_format}".replace("_", "-"),
+        f"matrix-{wire_format}{suffix}".replace("_", "-"),
         wire_format=wire_format,
         base_url=f"{server.origin}{PATHS.get(wire_format, '/v1')}",
         region="us-east-1" if wire_format is WireFormat.BEDROCK_CONVERSE else "",
@@ -60,7 +70,7 @@ def _open(wire_format: WireFormat, server: SandboxServer) -> Vendor:
     credential = Credential.objects.create(provider=provider, label="matrix")
     set_provider_secret(credential=credential, secret=SECRETS[wire_format], author_name="matrix")
     model = make_model(
-        f"frontier-of-{wire_format}".replace("_", "-"),
+        f"frontier-of-{wire_format}{suffix}".replace("_", "-"),
         provider=provider,
         input_nanos=None,
         wire_name=FRONTIER.name,
@@ -75,6 +85,6 @@ def _open(wire_format: WireFormat, server: SandboxServer) -> Vendor:
         output_nanos=price.output_nanos,
         cached_input_nanos=price.cached_input_nanos,
     )
-    policy = make_policy(f"matrix-{wire_format}".replace("_", "-"), models=[model], baseline_model=model)
-    publish(policy)
-    return Vendor(wire_format=wire_format, server=server, policy=policy.name)
+    name = f"matrix-{wire_format}{suffix}".replace("_", "-")
+    publish(make_policy(name, models=[model], baseline_model=model))
+    return name

@@ -257,6 +257,13 @@ _STREAMS = (
         tests=GATEWAY,
     ),
     Mutant(
+        name="a client that leaves once all was said is waited for",
+        path="dispatch_app/gateway/streaming.py",
+        search="            has_ended = not isinstance(self._queue.get_nowait(), StreamPart)\n",
+        replace="            self._queue.get_nowait()\n",
+        tests=GATEWAY,
+    ),
+    Mutant(
         name="a client that hung up is served on",
         path=_ATTEMPTS,
         search="        sink.on_abandoned(self.hang_up)\n",

@@ -88,6 +88,18 @@ async def test_a_client_that_comes_back_after_it_was_given_up_is_not_handed_the_
     assert last.code is ErrorCode.CLIENT_DISCONNECTED
 
 
+async def test_a_client_that_leaves_once_all_was_said_is_waited_for_no_longer() -> None:
+    queue = StreamQueue()
+    assert queue.offer(delta("unseen"))
+    queue.end(StreamTail(parts=[], usage=None))
+
+    queue.abandon()
+
+    last = await asyncio.wait_for(queue.get(), 1)
+    assert isinstance(last, DispatchError)
+    assert last.code is ErrorCode.CLIENT_DISCONNECTED
+
+
 async def test_what_nobody_reads_is_not_kept_but_for_a_repeat() -> None:
     queue, repeated = StreamQueue(), StreamQueue(remembers=True)
     for each in (queue, repeated):
