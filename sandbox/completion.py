@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import accumulate, chain, zip_longest
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from sandbox.chance import draw
 from sandbox.chat import ChatRequest, NamedTool, Tool
 from sandbox.fleet import VendorModel
 from sandbox.logprobs import Certainty, render_logprobs
+from sandbox.prompt_cache import NOTHING_CACHED, CacheUse
 from sandbox.specimens import fit_schema
 from sandbox.speech import UNSCRIPTED, Speech, each
 from sandbox.tokens import count_tokens, split_tokens
@@ -26,6 +27,10 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+    @property
+    def output_tokens(self) -> int:
+        return count_tokens(self.name) + count_tokens(self.arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,25 +50,29 @@ class Choice:
 
     @property
     def output_tokens(self) -> int:
-        calls = sum(count_tokens(call.name) + count_tokens(call.arguments) for call in self.tool_calls)
-        return len(self.tokens) + calls
+        return len(self.tokens) + sum(call.output_tokens for call in self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts as OpenAI reports them: cached and reasoning tokens are inside their totals."""
+    """Token counts as OpenAI reports them: tokens read from a cache or written to it, and reasoning, are inside their totals."""
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    written_tokens: int = 0
 
     def as_wire(self) -> dict[str, Any]:
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens, "audio_tokens": 0},
+            "prompt_tokens_details": {
+                "cached_tokens": self.cached_tokens,
+                "cache_write_tokens": self.written_tokens,
+                "audio_tokens": 0,
+            },
             "completion_tokens_details": {
                 "reasoning_tokens": self.reasoning_tokens,
                 "audio_tokens": 0,
@@ -109,7 +118,7 @@ class Chunk:
 
 
 def complete(
-    chat: ChatRequest, *, model: VendorModel, cached_tokens: int = 0, speech: Speech = UNSCRIPTED
+    chat: ChatRequest, *, model: VendorModel, cache: CacheUse = NOTHING_CACHED, speech: Speech = UNSCRIPTED
 ) -> Completion:
     """Let a model serve a request, in its own words or in scripted ones. What it thinks counts as output, and is limited with it."""
     reasoning = min(REASONING_TOKENS.get(chat.reasoning_effort or model.effort, 0), _limit(chat, model))
@@ -121,7 +130,8 @@ def complete(
         choices=choices,
         usage=Usage(
             prompt_tokens=chat.count_prompt_tokens(),
-            cached_tokens=cached_tokens,
+            cached_tokens=cache.read,
+            written_tokens=cache.written,
             completion_tokens=sum(choice.output_tokens + reasoning for choice in choices),
             reasoning_tokens=reasoning * len(choices),
         ),
@@ -136,13 +146,17 @@ def _choose(chat: ChatRequest, model: VendorModel, index: int, reasoning: int, s
     calls = _call_tools(chat, answer, index) if words is None else _scripted_calls(speech, index)
     if words is None:
         words = "" if calls else _format(chat, answer)
-    tokens, reason = _truncate(words, chat, _limit(chat, model) - reasoning)
+    room = _limit(chat, model) - reasoning
+    tokens, reason = _truncate(words, chat, room)
+    fitting = _fitting(calls, room)
+    if calls:
+        reason = "tool_calls" if fitting == calls else "length"
     return Choice(
         index=index,
         tokens=tokens,
         certainty=_certainty(answer, speech),
-        finish_reason=speech.finish_reason or ("tool_calls" if calls else reason),
-        tool_calls=calls,
+        finish_reason=speech.finish_reason or reason,
+        tool_calls=fitting,
         is_refusal=speech.refusal is not None,
     )
 
@@ -200,6 +214,12 @@ def _format(chat: ChatRequest, answer: Answer) -> str:
 
 def _limit(chat: ChatRequest, model: VendorModel) -> int:
     return min(chat.output_limit_tokens or model.output_limit_tokens, model.output_limit_tokens)
+
+
+def _fitting(calls: tuple[ToolCall, ...], room: int) -> tuple[ToolCall, ...]:
+    """The calls that are within so many tokens; one that is not is left out with all that follow."""
+    sizes = accumulate(call.output_tokens for call in calls)
+    return tuple(call for call, size in zip(calls, sizes, strict=True) if size <= room)
 
 
 def _truncate(text: str, chat: ChatRequest, room: int) -> tuple[tuple[str, ...], str]:

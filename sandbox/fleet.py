@@ -17,11 +17,19 @@ class Price:
     cached_input_nanos: int
     output_nanos: int
 
-    def cost_nanos(self, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
-        """Return the price of a call; `input_tokens` are those that were not cached."""
+    @property
+    def cache_write_nanos(self) -> int:
+        """A quarter more than for other input."""
+        return self.input_nanos * 5 // 4
+
+    def cost_nanos(
+        self, *, input_tokens: int, cached_tokens: int, output_tokens: int, written_tokens: int = 0
+    ) -> int:
+        """Return the price of a call; `input_tokens` are those that were neither read from a cache nor written to one."""
         total = (
             input_tokens * self.input_nanos
             + cached_tokens * self.cached_input_nanos
+            + written_tokens * self.cache_write_nanos
             + output_tokens * self.output_nanos
         )
         return total // TOKENS_PER_PRICE_UNIT

@@ -21,6 +21,10 @@ class WireFormat(Protocol):
     def ERROR_SHAPE(self) -> ErrorShape:  # noqa: N802  # a constant of the module
         """How an error is written down where a fault does not say."""
 
+    @property
+    def BILLS_CACHE_WRITES(self) -> bool:  # noqa: N802  # a constant of the module
+        """Whether tokens that are written to the cache are counted apart, at a price of their own."""
+
     def authenticate(self, request: HttpRequest, *, api_key: str | None) -> None:
         """Check who calls; with None, whoever shows anything may.
 

@@ -32,6 +32,7 @@ class LedgerEntry:
     cached_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    written_tokens: int
     billed: bool
     seen: bool
     at: float
@@ -46,12 +47,21 @@ class LedgerEntry:
         return MODELS[self.model].price.cost_nanos(
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
+            written_tokens=self.written_tokens,
             output_tokens=self.output_tokens,
         )
 
     def as_wire(self) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**fields, "cost_nanos": self.cost_nanos}
+
+
+def _ends_of(prompt: str) -> str:
+    """What tells a prompt from others: most begin alike, many end alike."""
+    if len(prompt) <= MAX_PROMPT_CHARACTERS:
+        return prompt
+    half = MAX_PROMPT_CHARACTERS // 2
+    return f"{prompt[:half]}…{prompt[-half:]}"
 
 
 class VendorLedger:
@@ -78,14 +88,15 @@ class VendorLedger:
             model=model,
             streamed=streamed,
             fault=fault,
-            input_tokens=usage.prompt_tokens - usage.cached_tokens,
+            input_tokens=usage.prompt_tokens - usage.cached_tokens - usage.written_tokens,
             cached_tokens=usage.cached_tokens,
+            written_tokens=usage.written_tokens,
             output_tokens=usage.completion_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             billed=billed,
             seen=False,
             at=time.time(),
-            prompt=prompt[:MAX_PROMPT_CHARACTERS],
+            prompt=_ends_of(prompt),
         )
         with self._lock:
             self._entries[entry.id] = entry

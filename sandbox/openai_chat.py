@@ -14,6 +14,7 @@ from sandbox.parameters import check_parameters
 from sandbox.wire import Framing, Headers, HttpRequest, Piece, Reply
 
 ERROR_SHAPE = ErrorShape.OPENAI
+BILLS_CACHE_WRITES = False
 
 
 def authenticate(request: HttpRequest, *, api_key: str | None) -> None:

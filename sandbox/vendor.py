@@ -16,7 +16,7 @@ from sandbox.fleet import EMBEDDING, FLEET, MODELS, VendorModel
 from sandbox.formats import EmbeddingFormat, WireFormat, embedding_format_of, format_of
 from sandbox.ledger import RequestJournal, VendorLedger
 from sandbox.misbehaviour import misbehave, reported_usage
-from sandbox.prompt_cache import PromptCache
+from sandbox.prompt_cache import NOTHING_CACHED, CacheUse, PromptCache
 from sandbox.scripts import FaultBoard, parse_script
 from sandbox.speech import UNSCRIPTED
 from sandbox.wire import HttpRequest, Reply
@@ -93,9 +93,8 @@ class Vendor:
         model = _find_model(chat.model, FLEET)
         _check_context(chat, model)
         fault = _in_shape(self._scripted_fault(chat, request), spoken)
-        caches = spoken.caches_prompt(request)
-        cached_tokens = self._prompt_cache.look_up(model=model.name, prompt=chat.transcript) if caches else 0
-        completion = complete(chat, model=model, cached_tokens=cached_tokens, speech=fault or UNSCRIPTED)
+        cache = self._use_cache(chat, request, spoken)
+        completion = complete(chat, model=model, cache=cache, speech=fault or UNSCRIPTED)
         reply = self._render(chat, completion, fault, spoken)
         call = _Call(
             id=completion.id,
@@ -117,6 +116,12 @@ class Vendor:
             id=embedding.id, model=model, usage=embedding.usage, prompt=asked.transcript, streamed=False
         )
         return self._bill(call, fault, replace(reply, delay_ms=EMBEDDING.first_token_ms / self._speed))
+
+    def _use_cache(self, chat: ChatRequest, request: HttpRequest, spoken: WireFormat) -> CacheUse:
+        if not spoken.caches_prompt(request):
+            return NOTHING_CACHED
+        cache = self._prompt_cache.look_up(model=chat.model, prompt=chat.transcript)
+        return cache if spoken.BILLS_CACHE_WRITES else replace(cache, written=0)
 
     def _scripted_fault(self, chat: ChatRequest, request: HttpRequest) -> Fault | None:
         if carried := (chat.metadata or {}).get(SCRIPT_METADATA_KEY):

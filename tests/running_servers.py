@@ -326,5 +326,6 @@ def _sandbox_model(provider: Provider, tier: Tier) -> Model:
         input_nanos=wire.price.input_nanos,
         output_nanos=wire.price.output_nanos,
         cached_input_nanos=wire.price.cached_input_nanos,
+        cache_write_nanos=wire.price.cache_write_nanos,
     )
     return model

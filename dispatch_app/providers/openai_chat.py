@@ -42,6 +42,7 @@ STREAM_MEDIA_TYPE = "text/event-stream"
 
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -253,7 +254,7 @@ def model_name(name: str | None) -> str:
 def _read_usage(raw: Any) -> Usage | None:
     """Put a usage object into disjoint buckets; None when there is none, or none that can be read.
 
-    Cached tokens are inside the prompt's count and reasoning tokens inside the completion's. Nothing is made
+    Tokens read from the cache, or written to it, are inside the prompt's count and reasoning tokens inside the completion's. Nothing is made
     plausible here: a nonsensical report gives nonsensical buckets, and settlement judges them.
     """
     if raw is None:
@@ -264,11 +265,13 @@ def _read_usage(raw: Any) -> Usage | None:
         return None
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
-    cached = (usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens) or 0
+    prompt = usage.prompt_tokens_details or _PromptDetails()
+    cached, written = prompt.cached_tokens or 0, prompt.cache_write_tokens or 0
     reasoning = (usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens) or 0
     return Usage(
-        input_tokens=usage.prompt_tokens - cached,
+        input_tokens=usage.prompt_tokens - cached - written,
         cached_input_tokens=cached,
+        cache_write_tokens=written,
         output_tokens=usage.completion_tokens - reasoning,
         reasoning_tokens=reasoning,
     )

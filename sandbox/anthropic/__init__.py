@@ -5,8 +5,10 @@ from sandbox.anthropic.requests import authenticate, caches_prompt, is_message, 
 from sandbox.faults import ErrorShape
 
 ERROR_SHAPE = ErrorShape.ANTHROPIC
+BILLS_CACHE_WRITES = True
 
 __all__ = [
+    "BILLS_CACHE_WRITES",
     "ERROR_SHAPE",
     "authenticate",
     "caches_prompt",

@@ -137,11 +137,12 @@ def _call(call: ToolCall) -> tuple[_Step, list[_Step]]:
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
-    """Cached tokens stand beside the input's count, not within."""
-    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    """Tokens read from the cache, and those written to it, stand beside the input's count, not within."""
+    details = usage["prompt_tokens_details"]
+    cached, written = details["cached_tokens"], details["cache_write_tokens"]
     return {
-        "input_tokens": usage["prompt_tokens"] - cached,
-        "cache_creation_input_tokens": 0,
+        "input_tokens": usage["prompt_tokens"] - cached - written,
+        "cache_creation_input_tokens": written,
         "cache_read_input_tokens": cached,
         "output_tokens": usage["completion_tokens"],
     }

@@ -6,8 +6,10 @@ from sandbox.bedrock.requests import caches_prompt, is_converse, read_chat
 from sandbox.faults import ErrorShape
 
 ERROR_SHAPE = ErrorShape.BEDROCK
+BILLS_CACHE_WRITES = True
 
 __all__ = [
+    "BILLS_CACHE_WRITES",
     "ERROR_SHAPE",
     "authenticate",
     "caches_prompt",

@@ -127,14 +127,15 @@ def _metadata(usage: Mapping[str, Any] | None) -> Iterator[_Step]:
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
-    """Cached tokens stand beside the input's count, not within."""
-    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    """Tokens read from the cache, and those written to it, stand beside the input's count, not within."""
+    details = usage["prompt_tokens_details"]
+    cached, written = details["cached_tokens"], details["cache_write_tokens"]
     return {
-        "inputTokens": usage["prompt_tokens"] - cached,
+        "inputTokens": usage["prompt_tokens"] - cached - written,
         "outputTokens": usage["completion_tokens"],
         "totalTokens": usage["prompt_tokens"] + usage["completion_tokens"],
         "cacheReadInputTokens": cached,
-        "cacheWriteInputTokens": 0,
+        "cacheWriteInputTokens": written,
     }
 
 

@@ -109,6 +109,7 @@ def _create_model(tier: Tier, *, name: str, provider: Provider) -> Model:
         input_nanos=wire.price.input_nanos,
         output_nanos=wire.price.output_nanos,
         cached_input_nanos=wire.price.cached_input_nanos,
+        cache_write_nanos=wire.price.cache_write_nanos,
     )
     return model
 

@@ -1,7 +1,7 @@
 """One cell of the matrix: a client asks a vendor for a feature. It passes, or is refused for a reason that is told."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,7 +11,7 @@ import openai
 
 from tests.matrix.conformity import check_exchange
 from tests.matrix.market import Market, Vendor
-from tests.matrix.rows import ROWS, Row
+from tests.matrix.rows import Row
 from tests.matrix.troubles import TROUBLES, Trouble, meet
 from tests.matrix.wiretap import Wiretap, open_wiretap
 from tests.running_servers import RunningGateway, attempt_rows, dispatch_rows, until
@@ -63,13 +63,13 @@ class Matrix:
 
 
 @contextlib.contextmanager
-def open_matrix(market: Market, gateway: RunningGateway) -> Iterator[Matrix]:
-    """Every cell, with clients that live as long as the block."""
+def open_matrix(market: Market, gateway: RunningGateway, rows: Sequence[Row]) -> Iterator[Matrix]:
+    """Every cell of the rows, with clients that live as long as the block."""
     with open_wiretap(gateway.port) as tap, contextlib.ExitStack() as stack:
-        clients = {row.name: stack.enter_context(row.open_client(tap.url, market.key)) for row in ROWS}
+        clients = {row.name: stack.enter_context(row.open_client(tap.url, market.key)) for row in rows}
         cells = (
             cell
-            for row in ROWS
+            for row in rows
             for vendor in market.vendors
             for cell in _cells_of(row, clients[row.name], vendor)
         )

@@ -84,6 +84,7 @@ def _make_policy(wire_format: WireFormat, server: SandboxServer, *, suffix: str 
         input_nanos=price.input_nanos,
         output_nanos=price.output_nanos,
         cached_input_nanos=price.cached_input_nanos,
+        cache_write_nanos=price.cache_write_nanos,
     )
     name = f"matrix-{wire_format}{suffix}".replace("_", "-")
     publish(make_policy(name, models=[model], baseline_model=model))

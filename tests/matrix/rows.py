@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies_app.routing.codes import WireFeature, WireFormat
-from tests.matrix.clients import anthropic_messages, openai_chat, openai_responses
+from tests.matrix.clients import (
+    anthropic_messages,
+    langchain,
+    lite_llm,
+    llm_tool,
+    openai_chat,
+    openai_responses,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +31,7 @@ class Row:
     streamed: Callable[[Any, str], Any] | None = None
 
 
-ROWS: tuple[Row, ...] = (
+OFFICIAL: tuple[Row, ...] = (
     Row(
         name="openai, chat",
         open_client=openai_chat.open_client,
@@ -46,6 +53,12 @@ ROWS: tuple[Row, ...] = (
         plain=anthropic_messages.plain,
         streamed=anthropic_messages.streamed,
     ),
+)
+OTHERS: tuple[Row, ...] = (
+    Row(name="langchain", open_client=langchain.open_client, features=langchain.FEATURES),
+    Row(name="litellm, openai/", open_client=lite_llm.open_openai, features=lite_llm.FEATURES),
+    Row(name="litellm, anthropic/", open_client=lite_llm.open_anthropic, features=lite_llm.FEATURES),
+    Row(name="llm", open_client=llm_tool.open_tool, features=llm_tool.FEATURES),
 )
 REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
     ("seed", WireFormat.ANTHROPIC_MESSAGES): WireFeature.SEED,

@@ -1,24 +1,60 @@
-"""Every cell of `make matrix`."""
+"""The cells of `make matrix`."""
+
+from collections.abc import Callable, Sequence
 
 from policies_app.routing.codes import WireFormat
-from tests.matrix.cells import Outcome, judge, open_matrix
+from tests.matrix.cells import Cell, Outcome, judge, open_matrix
 from tests.matrix.market import open_market
-from tests.matrix.rows import REFUSED
+from tests.matrix.rows import OFFICIAL, OTHERS, REFUSED, Row
+from tests.matrix.troubles import TROUBLES
 from tests.running_servers import RunningGateway
 
+Place = tuple[str, str, WireFormat]
+Found = tuple[Outcome, str, bool]
 
-def test_every_client_gets_every_feature_of_every_vendor_or_a_reason_why_not(gateway: RunningGateway) -> None:
-    with open_market() as market, open_matrix(market, gateway) as matrix:
-        verdicts = {
-            (cell.client, cell.feature, cell.vendor.wire_format): judge(cell, matrix.tap)
-            for cell in matrix.cells
-        }
 
-    def expected(feature: str, vendor: WireFormat) -> tuple[Outcome, str, bool]:
-        if (feature, vendor) in REFUSED:
-            return Outcome.REFUSED, f"{REFUSED[feature, vendor]} in {vendor}", True
-        return Outcome.PASSES, "", True
+def judge_all(
+    gateway: RunningGateway, rows: Sequence[Row], *, unless: Callable[[Cell], bool] = lambda _: False
+) -> dict[Place, Found]:
+    """What became of each cell."""
+    with open_market() as market, open_matrix(market, gateway, rows) as matrix:
+        tried = [cell for cell in matrix.cells if not unless(cell)]
+        verdicts = [(cell, judge(cell, matrix.tap)) for cell in tried]
+    return {
+        (cell.client, cell.feature, cell.vendor.wire_format): (
+            verdict.outcome,
+            verdict.words,
+            verdict.is_paid,
+        )
+        for cell, verdict in verdicts
+    }
 
-    found = {place: (verdict.outcome, verdict.words, verdict.is_paid) for place, verdict in verdicts.items()}
-    assert found == {place: expected(place[1], place[2]) for place in found}
-    assert len(found) == 198
+
+def expected(place: Place) -> Found:
+    _, feature, vendor = place
+    if (feature, vendor) in REFUSED:
+        return Outcome.REFUSED, f"{REFUSED[feature, vendor]} in {vendor}", True
+    return Outcome.PASSES, "", True
+
+
+def test_official_clients_get_every_feature_of_every_vendor_or_a_reason_why_not(
+    gateway: RunningGateway,
+) -> None:
+    found = judge_all(gateway, OFFICIAL)
+
+    assert found == {place: expected(place) for place in found}
+    vendors = {vendor for _, _, vendor in found}
+    assert len(found) == len(vendors) * sum(len(row.features) + len(TROUBLES) for row in OFFICIAL)
+    assert len(vendors) >= 3
+
+
+def test_other_clients_need_no_more_than_where_the_gateway_is(gateway: RunningGateway) -> None:
+    """The command-line tool starts a process for each question, and so asks one vendor only."""
+    found = judge_all(
+        gateway,
+        OTHERS,
+        unless=lambda cell: cell.client == "llm" and cell.vendor.wire_format is not WireFormat.OPENAI_CHAT,
+    )
+
+    assert found == {place: expected(place) for place in found}
+    assert {client for client, _, _ in found} == {row.name for row in OTHERS}

@@ -134,6 +134,15 @@ CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish
             },
             Usage(input_tokens=36, cached_input_tokens=64, output_tokens=10, reasoning_tokens=20),
         ),
+        # So do those that were written to the cache.
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"cached_tokens": 32, "cache_write_tokens": 64},
+            },
+            Usage(input_tokens=4, cached_input_tokens=32, cache_write_tokens=64, output_tokens=1),
+        ),
         # Details may be missing or null.
         ({"prompt_tokens": 7, "completion_tokens": 0}, Usage(input_tokens=7)),
         (
