@@ -69,7 +69,7 @@ class _NamedTool(msgspec.Struct):
 
 class _Format(msgspec.Struct):
     type: Literal["text", "json_object", "json_schema"] = "text"
-    name: str = "output"
+    name: str | None = None
     schema: dict[str, Any] | None = None
     strict: bool | None = None
     description: str | None = None
@@ -77,7 +77,7 @@ class _Format(msgspec.Struct):
 
 class _Text(msgspec.Struct):
     format: _Format = msgspec.field(default_factory=_Format)
-    verbosity: str | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class _Reasoning(msgspec.Struct):
@@ -134,11 +134,21 @@ def _check(document: Fields) -> _ResponseFields:
         # An enum's message repeats the caller's value, which may be of any size.
         problem = "This value is not supported." if problem.startswith("Invalid enum") else f"{problem}."
         raise RequestError(param=param, detail=f"{param}: {problem}" if param else problem) from error
+    if asked.text is not None:
+        _check_form(asked.text.format)
     if asked.store:
         raise RequestError(param="store", detail="store: Nothing is kept here. Send false, or leave it out.")
     if not _INCLUDED.issuperset(asked.include or ()):
         raise RequestError(param="include", detail="include: Only reasoning.encrypted_content is offered.")
     return asked
+
+
+def _check_form(wanted: _Format) -> None:
+    """A form is repeated in the answer, whose types have no form without these."""
+    for name in ("name", "schema"):
+        if wanted.type == "json_schema" and getattr(wanted, name) is None:
+            param = f"text.format.{name}"
+            raise RequestError(param=param, detail=f"{param}: Field required.")
 
 
 def _canonical(asked: _ResponseFields, document: Fields) -> Iterator[tuple[str, Any]]:
@@ -259,7 +269,7 @@ def _tool_choice(choice: str | _NamedTool) -> str | Fields:
 def _form(wanted: _Format) -> Mapping[str, Any]:
     if wanted.type == "json_object":
         return {"type": "json_object"}
-    schema: Fields = {"name": wanted.name, "schema": wanted.schema or {}}
+    schema: Fields = {"name": wanted.name, "schema": wanted.schema}
     if wanted.strict is not None:
         schema["strict"] = wanted.strict
     if wanted.description is not None:
