@@ -62,6 +62,17 @@ def _document(chance: Random, *, tokens: int) -> str:
     return " ".join(chance.choice(("apple", "river", "stone", "cloud", "light")) for _ in range(tokens))
 
 
+def _shown(chance: Random, documents: Sequence[str]) -> str:
+    """Mostly none, or one that was shown before, so that a cache knows it; now and then a new one."""
+    match chance.choices(("none", "known", "new"), weights=(50, 35, 15)):
+        case ["known"]:
+            return chance.choice(documents)
+        case ["new"]:
+            return _document(chance, tokens=chance.randint(1_030, 1_400))
+        case _:
+            return ""
+
+
 def _plan(chance: Random, vendor: Vendor, path: str, documents: Sequence[str], mark: str) -> _Plan:
     tools = tuple(chance.sample(TOOLS, chance.randint(1, 4))) if chance.random() < 0.4 else ()
     called = tools[: chance.randint(0, len(tools))]
@@ -76,7 +87,7 @@ def _plan(chance: Random, vendor: Vendor, path: str, documents: Sequence[str], m
     several = path == "/v1/chat/completions" and ("several choices", vendor.wire_format) not in REFUSED
     return _Plan(
         model=vendor.policy,
-        document=chance.choice(documents) if chance.random() < 0.5 else "",
+        document=_shown(chance, documents),
         is_marked=chance.random() < 0.7,
         question=" ".join([*(f"Use {name}." for name in called), question, f"({mark})"]),
         tools=tools,

@@ -16,6 +16,11 @@ from tests.matrix.troubles import TROUBLES, Trouble, meet
 from tests.matrix.wiretap import Wiretap, open_wiretap
 from tests.running_servers import RunningGateway, attempt_rows, dispatch_rows, until
 
+FREE = frozenset({"models listed", "tokens counted"})
+"""What no vendor is asked."""
+
+_DROPPED = "x-dispatch-dropped"
+
 
 class Outcome(StrEnum):
     """What became of a cell."""
@@ -47,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`words` is why a cell was refused, or what is wrong. `is_paid` is whether it cost what the vendor billed."""
+    """`words` is why a cell was refused, what is wrong, or which of its fields no vendor was told. `is_paid` is whether it cost what the vendor billed."""
 
     outcome: Outcome
     words: str = ""
@@ -81,12 +86,13 @@ def open_matrix(market: Market, gateway: RunningGateway, rows: Sequence[Row]) ->
 def _cells_of(row: Row, client: Any, vendor: Vendor) -> Iterator[Cell]:
     for name, ask in row.features.items():
         is_cut = name == "cancelled"
+        money = Money.NOTHING if name in FREE else Money.EXACT
         yield Cell(
             client=row.name,
             feature=name,
             vendor=vendor,
             ask=lambda ask=ask: ask(client, vendor.policy),  # type: ignore[misc]
-            money=Money.NO_LESS if is_cut else Money.EXACT,
+            money=Money.NO_LESS if is_cut else money,
             is_cut=is_cut,
         )
     if row.plain is not None:
@@ -123,7 +129,8 @@ def judge(cell: Cell, tap: Wiretap) -> Verdict:
         return Verdict(outcome=Outcome.FAILS, words=f"{type(error).__name__}: {error}"[:300])
     if refusal is not None:
         return _refusal(cell, refusal)
-    return Verdict(outcome=Outcome.PASSES, is_paid=_is_paid(cell, known))
+    dropped = {told.headers[_DROPPED] for told in tap.exchanges if _DROPPED in told.headers}
+    return Verdict(outcome=Outcome.PASSES, words=", ".join(sorted(dropped)), is_paid=_is_paid(cell, known))
 
 
 def _refusal(cell: Cell, error: openai.APIStatusError | anthropic.APIStatusError) -> Verdict:

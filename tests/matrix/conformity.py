@@ -6,7 +6,7 @@ The clients themselves build their objects without validation, so it is the byte
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import anthropic.types
 import anthropic.types.shared
@@ -31,11 +31,31 @@ ADDITIONS = frozenset(
         "choices.delta.thinking_blocks",
         # Which stop sequence ended an answer, where the vendor says.
         "choices.matched_stop",
+        # Whether a name is a policy's or a model's, in lists of what may be called.
+        "kind",
+        "data.kind",
         # Anthropic's errors have types only; the code is Signalbox's own.
         "error.code",
     }
 )
 """All that may stand beside what the types know. `docs/services.md` tells of each."""
+
+
+class _OpenAIModels(pydantic.BaseModel):
+    """The client has a page in place of a type for this."""
+
+    object: Literal["list"]
+    data: list[openai.types.Model]
+
+
+class _AnthropicModels(pydantic.BaseModel):
+    """The client has a page in place of a type for this."""
+
+    data: list[anthropic.types.ModelInfo]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
 
 _PLAIN: Mapping[str, Any] = {
     "/v1/chat/completions": openai.types.chat.ChatCompletion,
@@ -43,7 +63,10 @@ _PLAIN: Mapping[str, Any] = {
     "/v1/messages": anthropic.types.Message,
     "/v1/messages/count_tokens": anthropic.types.MessageTokensCount,
     "/v1/embeddings": openai.types.CreateEmbeddingResponse,
+    "/v1/models": _OpenAIModels | _AnthropicModels,
 }
+_MODEL = openai.types.Model | anthropic.types.ModelInfo
+"""What is at each address below `/v1/models`, whoever asks."""
 _EVENTS: Mapping[str, Any] = {
     "/v1/chat/completions": openai.types.chat.ChatCompletionChunk,
     "/v1/responses": openai.types.responses.ResponseStreamEvent,
@@ -65,10 +88,10 @@ def check_exchange(exchange: Exchange, *, is_cut: bool = False) -> None:
     assert exchange.is_whole or is_cut, f"{exchange.path}: the answer broke off"
     if exchange.status >= 400:
         _check(_error_type(exchange.path), bytes(exchange.body))
-    elif exchange.content_type.startswith("text/event-stream"):
+    elif exchange.headers["content-type"].startswith("text/event-stream"):
         _check_stream(exchange, is_cut=is_cut)
     else:
-        _check(_PLAIN[exchange.path], bytes(exchange.body))
+        _check(_PLAIN.get(exchange.path, _MODEL), bytes(exchange.body))
 
 
 def _check_stream(exchange: Exchange, *, is_cut: bool) -> None:

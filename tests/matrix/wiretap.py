@@ -19,7 +19,7 @@ class Exchange:
 
     path: str
     status: int = 0
-    content_type: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
     is_whole: bool = False
 
@@ -89,8 +89,7 @@ class _Responses:
         self._asked = asked
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"content-type":
-            self._asked[0].content_type = value.decode()
+        self._asked[0].headers[name.decode().lower()] = value.decode()
 
     def on_headers_complete(self) -> None:
         self._asked[0].status = self.parser.get_status_code()

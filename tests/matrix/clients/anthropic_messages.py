@@ -151,6 +151,15 @@ def _cut(client: anthropic.Anthropic, model: str) -> None:
     assert client.messages.create(model=model, max_tokens=20, messages=long).stop_reason == "max_tokens"
 
 
+def _models(client: anthropic.Anthropic, model: str) -> None:
+    assert model in {told.id for told in client.models.list()}
+    assert client.models.retrieve(model).id == model
+
+
+def _counted(client: anthropic.Anthropic, model: str) -> None:
+    assert client.messages.count_tokens(model=model, messages=QUESTION).input_tokens > 0
+
+
 def _cancelled(client: anthropic.Anthropic, model: str) -> None:
     with client.messages.stream(model=model, max_tokens=100, messages=QUESTION) as stream:
         assert next(iter(stream.text_stream))
@@ -167,6 +176,8 @@ FEATURES: Mapping[str, Feature] = {
     "vision by address": _linked_vision,
     "reasoning": _reasoning,
     "reasoning and tools": _reasoning_over_turns,
+    "models listed": _models,
+    "tokens counted": _counted,
     "cut short": _cut,
     "cancelled": _cancelled,
     "answer begun": _begun,

@@ -129,6 +129,11 @@ def _traced(client: openai.OpenAI, model: str) -> None:
     assert answer.to_dict()["dispatch"]["policy"] == model  # type: ignore[index]
 
 
+def _models(client: openai.OpenAI, model: str) -> None:
+    assert model in {told.id for told in client.models.list()}
+    assert client.models.retrieve(model).id == model
+
+
 def _cancelled(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.create(model=model, messages=QUESTION, stream=True) as stream:
         assert next(iter(stream)).choices
@@ -144,6 +149,7 @@ FEATURES: Mapping[str, Feature] = {
     "vision": _vision,
     "vision by address": _linked_vision,
     "reasoning": _reasoning,
+    "models listed": _models,
     "cut short": _cut,
     "with its trace": _traced,
     "cancelled": _cancelled,
