@@ -29,6 +29,9 @@ ADDITIONS = frozenset(
         "choices.message.thinking_blocks",
         "choices.delta.reasoning_content",
         "choices.delta.thinking_blocks",
+        # The signature by which Gemini knows a call of a tool again, where Google's own endpoint for these clients has it.
+        "choices.message.tool_calls.extra_content",
+        "choices.delta.tool_calls.extra_content",
         # Which stop sequence ended an answer, where the vendor says.
         "choices.matched_stop",
         # Whether a name is a policy's or a model's, in lists of what may be called.

@@ -68,6 +68,8 @@ REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
     ("logprobs", WireFormat.ANTHROPIC_MESSAGES): WireFeature.LOGPROBS,
     ("logprobs", WireFormat.BEDROCK_CONVERSE): WireFeature.LOGPROBS,
     ("vision by address", WireFormat.BEDROCK_CONVERSE): WireFeature.IMAGE_URLS,
+    ("logprobs", WireFormat.GEMINI): WireFeature.LOGPROBS,
+    ("answer begun", WireFormat.GEMINI): WireFeature.ANSWER_BEGUN,
     ("answer begun", WireFormat.OPENAI_CHAT): WireFeature.ANSWER_BEGUN,
 }
 """What a vendor's format has no words for, and by which name the refusal tells it. Everything else passes."""
