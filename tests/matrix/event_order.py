@@ -7,12 +7,12 @@ Event = Mapping[str, Any]
 
 _LAST = frozenset({"response.completed", "response.incomplete", "error"})
 _TEXTS = {
-    "response.output_text": "text",
-    "response.refusal": "refusal",
-    "response.reasoning_summary_text": "text",
-    "response.function_call_arguments": "arguments",
+    "output_text": "text",
+    "refusal": "refusal",
+    "reasoning_summary_text": "text",
+    "function_call_arguments": "arguments",
 }
-"""What ends in `.delta` and `.done`, and where the latter says what all of the former came to."""
+"""Where the last event of a text says what all that came bit by bit has come to."""
 
 
 def check_responses(events: Sequence[Event], *, is_cut: bool) -> None:
@@ -26,69 +26,71 @@ def check_responses(events: Sequence[Event], *, is_cut: bool) -> None:
     is_over = kinds[-1:] != [] and kinds[-1] in _LAST
     assert is_over or is_cut
     has_answered = is_over and kinds[-1] != "error"
-    items = _check_items(events[2:-1] if is_over else events[2:], is_cut=not has_answered)
+    items = _Items()
+    for event in events[2:-1] if is_over else events[2:]:
+        items.take(event)
     if has_answered:
         response = events[-1]["response"]
-        assert response["output"] == items, "the response has other items than its stream"
+        assert items.opened is None, "an item was not ended"
+        assert response["output"] == items.done, "the response has other items than its stream"
         assert kinds[-1] == f"response.{response['status']}"
         assert len({event["response"]["id"] for event in events if "response" in event}) == 1
 
 
-def _check_items(events: Sequence[Event], *, is_cut: bool) -> list[Any]:
-    """Items come one after the other, each with its parts one after the other."""
-    items: list[Any] = []
-    opened: Event | None = None
-    parts: list[Event] = []
-    text = ""
-    for event in events:
-        kind, _, step = event["type"].rpartition(".")
-        assert event["output_index"] == len(items)
-        if event["type"] == "response.output_item.added":
-            assert opened is None
-            opened, text, parts = event["item"], "", []
-            continue
-        assert opened is not None
-        if event["type"] == "response.output_item.done":
-            assert (event["item"]["id"], event["item"]["type"]) == (opened["id"], opened["type"])
-            assert _parts_of(event["item"]) == parts
-            items.append(event["item"])
-            opened = None
-            continue
-        assert event["item_id"] == opened["id"]
-        if kind in {"response.content_part", "response.reasoning_summary_part"}:
-            if step == "added":
-                assert _index_of(event) == len(parts)
-                text = ""
-            else:
-                assert _text_of(event["part"]) == text
-                parts.append(event["part"])
-        elif step == "delta":
-            text += event["delta"]
-        else:
-            assert step == "done"
-            assert event[_TEXTS[kind]] == text or (opened["type"] == "function_call" and not text)
-            if opened["type"] == "function_call":
-                parts.append({"arguments": event["arguments"]})
-    assert opened is None or is_cut, "an item was not ended"
-    return items
+class _Items:
+    """Items come one after the other, each with its parts one after the other. `text` is None where nothing may be said."""
 
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+        self.opened: Event | None = None
+        self._parts: list[Any] = []
+        self._text: str | None = None
 
-def _parts_of(item: Event) -> list[Any]:
-    match item["type"]:
-        case "message":
-            return list(item["content"])
-        case "reasoning":
-            return list(item["summary"])
-        case _:
-            return [{"arguments": item["arguments"]}]
+    def take(self, event: Event) -> None:
+        assert event["output_index"] == len(self.done)
+        match event["type"].split("."):
+            case [_, "output_item", "added"]:
+                assert self.opened is None
+                self.opened, self._parts = event["item"], []
+                self._text = "" if event["item"]["type"] == "function_call" else None
+            case [_, "output_item", "done"]:
+                self._close(event["item"])
+            case [_, kind, step]:
+                assert self.opened is not None
+                assert event["item_id"] == self.opened["id"]
+                self._take_within(kind, step, event)
 
+    def _take_within(self, kind: str, step: str, event: Event) -> None:
+        match kind, step:
+            case (("content_part" | "reasoning_summary_part"), "added"):
+                assert self._text is None
+                assert event.get("content_index", event.get("summary_index")) == len(self._parts)
+                self._text = ""
+            case (("content_part" | "reasoning_summary_part"), "done"):
+                part = event["part"]
+                assert part["refusal" if part["type"] == "refusal" else "text"] == self._text
+                self._parts.append(part)
+                self._text = None
+            case _, "delta":
+                assert self._text is not None
+                self._text += event["delta"]
+            case _:
+                # A call without arguments has an empty object, of which no bit came.
+                empty = "{}" if kind == "function_call_arguments" else ""
+                assert event[_TEXTS[kind]] == (self._text or empty)
 
-def _index_of(event: Event) -> int:
-    return int(event["content_index"] if "content_index" in event else event["summary_index"])
-
-
-def _text_of(part: Event) -> str:
-    return str(part["refusal"] if part["type"] == "refusal" else part["text"])
+    def _close(self, item: Event) -> None:
+        assert self.opened is not None
+        assert (item["id"], item["type"]) == (self.opened["id"], self.opened["type"])
+        match item["type"]:
+            case "message":
+                assert item["content"] == self._parts
+            case "reasoning":
+                assert item["summary"] == self._parts
+            case _:
+                assert item["arguments"] == (self._text or "{}")
+        self.done.append(item)
+        self.opened = self._text = None
 
 
 def check_messages(events: Sequence[Event], *, is_cut: bool) -> None:

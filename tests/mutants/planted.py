@@ -264,6 +264,20 @@ _STREAMS = (
         tests=GATEWAY,
     ),
     Mutant(
+        name="a stream of a response forgets what was thought",
+        path="dispatch_app/gateway/responses_stream.py",
+        search='            opened.thoughts.append(ChunkChoice(delta={"thinking_blocks": thoughts}))\n',
+        replace="            del opened\n",
+        tests=GATEWAY,
+    ),
+    Mutant(
+        name="what OpenAI writes to a cache is other input",
+        path="dispatch_app/providers/openai_chat.py",
+        search="        cache_write_tokens=written,\n",
+        replace="",
+        tests=PROVIDERS,
+    ),
+    Mutant(
         name="a client that hung up is served on",
         path=_ATTEMPTS,
         search="        sink.on_abandoned(self.hang_up)\n",
