@@ -7,8 +7,10 @@ from sandbox.gemini.replies import render_events, render_refusal, render_reply
 from sandbox.gemini.requests import caches_prompt, is_gemini, read_chat
 
 ERROR_SHAPE = ErrorShape.GEMINI
+BILLS_CACHE_WRITES = False
 
 __all__ = [
+    "BILLS_CACHE_WRITES",
     "ERROR_SHAPE",
     "authenticate",
     "caches_prompt",

@@ -47,7 +47,7 @@ def test_official_clients_get_every_feature_of_every_vendor_or_a_reason_why_not(
     assert found == {place: expected(place) for place in found}
     vendors = {vendor for _, _, vendor in found}
     assert len(found) == len(vendors) * sum(len(row.features) + len(TROUBLES) for row in OFFICIAL)
-    assert len(vendors) >= 3
+    assert len(vendors) >= 4
 
 
 # LiteLLM's own types of Anthropic's API warn of themselves when they are first used.
