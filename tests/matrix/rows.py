@@ -69,6 +69,8 @@ REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
     ("logprobs", WireFormat.BEDROCK_CONVERSE): WireFeature.LOGPROBS,
     ("vision by address", WireFormat.BEDROCK_CONVERSE): WireFeature.IMAGE_URLS,
     ("logprobs", WireFormat.GEMINI): WireFeature.LOGPROBS,
+    ("structured output, as a tool", WireFormat.BEDROCK_CONVERSE): WireFeature.SINGLE_TOOL_CALL,
+    ("structured output, as a tool", WireFormat.GEMINI): WireFeature.SINGLE_TOOL_CALL,
     ("answer begun", WireFormat.GEMINI): WireFeature.ANSWER_BEGUN,
     ("answer begun", WireFormat.OPENAI_CHAT): WireFeature.ANSWER_BEGUN,
 }
