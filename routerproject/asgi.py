@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from dispatch_app.collector import spare_the_collector  # noqa: E402
 from dispatch_app.database import database_conninfo  # noqa: E402
 from dispatch_app.execution.breakers import Breakers  # noqa: E402
 from dispatch_app.execution.hedge_budget import HedgeBudget  # noqa: E402
+from dispatch_app.execution.ports import Credential  # noqa: E402
 from dispatch_app.execution.retry_budget import RetryBudget  # noqa: E402
 from dispatch_app.fleet.fleet import Fleet  # noqa: E402
 from dispatch_app.fleet.health import FleetHealth, ServedTargets, key_by  # noqa: E402
@@ -43,6 +44,7 @@ from dispatch_app.providers.upstream import ProviderUpstream  # noqa: E402
 from dispatch_app.snapshot.budget_usage import BudgetUsage  # noqa: E402
 from dispatch_app.snapshot.holder import SnapshotHolder  # noqa: E402
 from dispatch_app.snapshot.types import RateLimits, ServedProvider  # noqa: E402
+from policies_app.routing.types import Candidate  # noqa: E402
 from policies_app.sealing import secret_key_from_text  # noqa: E402
 
 DATABASE_ANSWERS_S = 2
@@ -63,9 +65,12 @@ async def open_services() -> AsyncIterator[Services]:
     budget_usage = BudgetUsage()
     snapshots = SnapshotHolder(conninfo=conninfo, budget_usage=budget_usage)
 
-    def find_provider(provider_id: int) -> ServedProvider | None:
-        # Looked up anew each time: the snapshot is swapped as a whole.
-        return snapshots.current.providers.get(provider_id)
+    # Looked up anew each time: the snapshot is swapped as a whole.
+    def find_provider(provider_id: int, credential_id: int) -> ServedProvider | None:
+        return snapshots.current.find_provider(provider_id, credential_id)
+
+    def credentials_of(candidate: Candidate) -> Sequence[Credential]:
+        return snapshots.current.credentials_of(candidate)
 
     def find_limits(model_id: int) -> RateLimits:
         return snapshots.current.model_limits.get(model_id, ())
@@ -128,6 +133,7 @@ async def open_services() -> AsyncIterator[Services]:
             ledger=ledger,
             key_book=key_book,
             rates=rates,
+            credentials_of=credentials_of,
             model_rates=ModelLimits(limits=rates, find_limits=find_limits),
             budget_usage=budget_usage,
             upstream=ProviderUpstream(transport=transport, find_provider=find_provider, now=clock.now),

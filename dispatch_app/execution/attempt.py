@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
-from dispatch_app.execution.ports import AttemptRecord, Leave, Settlement
+from dispatch_app.execution.ports import AttemptRecord, Leave, Settlement, Target
 from policies_app.routing.types import Candidate, Facts, Usage
 
 
@@ -16,7 +16,7 @@ class RunningAttempt:
     """
 
     record: AttemptRecord
-    candidate: Candidate
+    target: Target
     request: Request
     facts: Facts
     started_at: float
@@ -30,6 +30,11 @@ class RunningAttempt:
     def may_think(self) -> bool:
         """Whether the vendor may generate, and bill, tokens that are never seen."""
         return self.request.may_think or self.candidate.model.quirks.may_think
+
+    @property
+    def candidate(self) -> Candidate:
+        """What is asked of the target, and at which bound."""
+        return self.target.candidate
 
     def end_leave(self, *, tokens: int) -> None:
         """Return what is left of the leave, once."""

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from dispatch_app.execution.assembly import assemble, disassemble
 from dispatch_app.execution.attempt import Answer, RunningAttempt
 from dispatch_app.execution.canonical import Request
+from dispatch_app.execution.credentials import subject_of
 from dispatch_app.execution.cut import Cut
 from dispatch_app.execution.envelope import Envelope
 from dispatch_app.execution.errors import (
@@ -33,6 +34,7 @@ from dispatch_app.execution.ports import (
     LedgerUnavailableError,
     RateLimitReachedError,
     Sink,
+    Target,
     TargetReport,
     UpstreamCall,
     Verdict,
@@ -81,7 +83,13 @@ class Attempts:
         self.ports = ports
         self.progress = Progress()
         self.envelope = Envelope(plan=order.plan, deadline_at=order.deadline_at, clock=ports.clock)
-        self.targets = Targets(order.plan.candidates, health=ports.health)
+        self.targets = Targets(
+            order.plan.candidates,
+            health=ports.health,
+            credentials_of=ports.credentials_of,
+            subject=subject_of(order),
+            envelope=self.envelope,
+        )
         self.delivered = Delivered()
         self.error: DispatchError | None = None
         self._sink: Sink | None = None
@@ -123,7 +131,7 @@ class Attempts:
 
     async def begin(
         self,
-        candidate: Candidate,
+        target: Target,
         *,
         role: AttemptRole,
         request: Request | None = None,
@@ -136,12 +144,12 @@ class Attempts:
 
         :raises DispatchError: if the ledger is not to be had, or another dispatch has the idempotency key.
         """
-        if self._is_over() or not self.envelope.take(candidate.bound_nanos):
-            self._release(candidate)
+        if self._is_over() or not self.envelope.take(target.candidate.bound_nanos):
+            self._release(target)
             return None
         await self.flush()
         attempt = self._new_attempt(
-            candidate, role=role, request=request or self.order.request, facts=facts or self.order.facts
+            target, role=role, request=request or self.order.request, facts=facts or self.order.facts
         )
         try:
             verdict = await self._ask_for_leave(attempt, may_shrink=not is_aside)
@@ -166,7 +174,7 @@ class Attempts:
                     retry_after_s=DEFAULT_RETRY_AFTER_S,
                 )
             if not is_aside:
-                self._refuse(candidate, verdict)
+                self._refuse(target.candidate, verdict)
             return None
         self._admit(attempt, is_aside=is_aside)
         if self._is_over():
@@ -204,7 +212,7 @@ class Attempts:
         if smaller is None or smaller is attempt.candidate:
             return False
         self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=smaller.bound_nanos)
-        attempt.candidate = smaller
+        attempt.target = replace(attempt.target, candidate=smaller)
         attempt.record = replace(attempt.record, reserved_nanos=smaller.bound_nanos)
         return True
 
@@ -246,6 +254,8 @@ class Attempts:
         self._has_lost_client = self._has_lost_client or isinstance(error, ClientGoneError)
         if not is_aside:
             self.error = error.as_dispatch_error()
+            if error.rotates:
+                self.targets.rotate(attempt.target)
         received_bytes = attempt.received_bytes if _shows_what_it_generates(attempt) else None
         self._conclude(
             Conclusion(
@@ -366,8 +376,9 @@ class Attempts:
         return DispatchStatus.FAILED if self.progress.attempts else DispatchStatus.REFUSED
 
     def _new_attempt(
-        self, candidate: Candidate, *, role: AttemptRole, request: Request, facts: Facts
+        self, target: Target, *, role: AttemptRole, request: Request, facts: Facts
     ) -> RunningAttempt:
+        candidate = target.candidate
         now, started_at = self.ports.clock.now(), self.ports.clock.monotonic()
         deadline_at = self.order.deadline_at
         if candidate.timeout_ms is not None:
@@ -385,10 +396,11 @@ class Attempts:
             expires_at=now + timedelta(seconds=self.order.deadline_at - started_at) + EXPIRY_MARGIN,
             start_offset_ms=milliseconds(started_at - self.order.received_at),
             is_first=self.progress.attempts == 0,
+            credential=target.credential.name,
         )
         return RunningAttempt(
             record=record,
-            candidate=candidate,
+            target=target,
             request=request,
             facts=facts,
             started_at=started_at,
@@ -411,14 +423,14 @@ class Attempts:
             self._position -= 1
         attempt.end_leave(tokens=0)
         self.envelope.give_back(attempt.candidate.bound_nanos)
-        self._release(attempt.candidate)
+        self._release(attempt.target)
 
-    def _release(self, candidate: Candidate) -> None:
-        """Nothing was asked of `candidate`: somebody else may probe it."""
+    def _release(self, target: Target) -> None:
+        """Nothing was asked of `target`: somebody else may probe it."""
         report = TargetReport(
             fault=FaultClass.SUPERSEDED, retry_after_s=None, first_byte_ms=None, total_ms=0, output_tokens=0
         )
-        self.ports.health.report(candidate, report)
+        self.ports.health.report(target, report)
 
     def _refuse(self, candidate: Candidate, verdict: BeginVerdict) -> None:
         """Note why a candidate was not admitted. A smaller one may still fit the budget, another escape the switch."""
@@ -469,7 +481,7 @@ class Attempts:
         self.envelope.settle(attempt.candidate.bound_nanos, cost_nanos=conclusion.charge.cost_nanos)
         attempt.end_leave(tokens=conclusion.charge.usage.tokens)
         self.ports.health.report(
-            attempt.candidate,
+            attempt.target,
             TargetReport(
                 # What was never asked says nothing of its target.
                 fault=FaultClass.SUPERSEDED if conclusion.is_unasked else conclusion.fault,
@@ -489,6 +501,7 @@ def _call(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:
         request=request if request.stream is stream else replace(request, stream=stream),
         candidate=attempt.candidate,
         deadline_at=attempt.deadline_at,
+        credential=attempt.target.credential,
     )
 
 

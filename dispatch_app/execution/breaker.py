@@ -21,7 +21,6 @@ from random import Random
 from dispatch_app.execution.outcomes import Outcomes
 from dispatch_app.execution.ports import TargetReport
 from policies_app.routing.codes import FaultClass, HealthState
-from policies_app.routing.types import Candidate
 
 WINDOW_S = 30
 LEAST_CALLS = 10
@@ -193,7 +192,7 @@ class Breaker:
         self._ejections = 0
         self._limits_in_a_row = 0
         self._healthy_since: float | None = None
-        self._probe: Candidate | None = None
+        self._probe: object | None = None
         self._probe_until = float("-inf")
         self.last_fault: FaultClass | None = None
         self.last_wire_status: int | None = None
@@ -208,20 +207,20 @@ class Breaker:
             return block.cause.state
         return HealthState.HALF_OPEN if self._must_prove_itself else HealthState.HEALTHY
 
-    def admit(self, candidate: Candidate, *, now: float) -> bool:
+    def admit(self, asker: object, *, now: float) -> bool:
         """Whether an attempt may be made. Of a half-open target, one at a time: the probe.
 
-        The probe is known again by its candidate being this very object.
+        The probe is known again by its asker being this very object.
         """
         state = self.state(now)
         if state is HealthState.HALF_OPEN and not self._is_being_probed(now):
-            self._probe, self._probe_until = candidate, now + PROBE_LEASE_S
+            self._probe, self._probe_until = asker, now + PROBE_LEASE_S
             return True
         return state is HealthState.HEALTHY
 
-    def note(self, report: TargetReport, *, candidate: Candidate, now: float) -> None:
+    def note(self, report: TargetReport, *, asker: object, now: float) -> None:
         """Learn from how an attempt ended."""
-        is_probe = self._probe is candidate
+        is_probe = self._probe is asker
         if is_probe:
             self._probe = None
         self.last_report_at = now

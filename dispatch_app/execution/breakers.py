@@ -4,6 +4,7 @@ A target is a model of a provider, called with one credential in one region. Eac
 else is told of, except for what concerns every process: long rate limits, refused credentials, lack of credit.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,9 +20,9 @@ from dispatch_app.execution.breaker import (
     effect_of,
 )
 from dispatch_app.execution.outcomes import Outcomes
-from dispatch_app.execution.ports import Clock, TargetReport
+from dispatch_app.execution.ports import Clock, Target, TargetReport
 from policies_app.routing.codes import HealthState
-from policies_app.routing.types import Candidate, TargetHealth
+from policies_app.routing.types import TargetHealth
 
 RECENT_S = 300
 """How long a target bears on its provider's health after its last call."""
@@ -39,7 +40,7 @@ _BEST_FIRST = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetKey:
-    """What a breaker is kept for. Credential and region are empty where a provider has but one."""
+    """What a breaker is kept for. The credential's name is empty where a provider asks for none, the region where it has but one."""
 
     provider_id: int
     credential: str
@@ -47,10 +48,11 @@ class TargetKey:
     region: str
 
 
-def key_of_model(candidate: Candidate) -> TargetKey:
-    """The key of a candidate whose provider has one credential and one region."""
+def key_of_model(target: Target) -> TargetKey:
+    """The key of a target whose provider has one region."""
+    model = target.model
     return TargetKey(
-        provider_id=candidate.model.provider_id, credential="", model_id=candidate.model.id, region=""
+        provider_id=model.provider_id, credential=target.credential.name, model_id=model.id, region=""
     )
 
 
@@ -103,7 +105,10 @@ class Roster(Protocol):
         """Another object whenever the answers of `has` may be others."""
 
     def has(self, key: TargetKey, *, model: str) -> bool:
-        """Whether a call of `model` would be made at this target."""
+        """Whether a call of `model` could be made at this target."""
+
+    def targets_of(self, model: str) -> Iterable[TargetKey]:
+        """Every target that `model` could be called at, called so far or not."""
 
 
 class EveryTarget:
@@ -116,6 +121,11 @@ class EveryTarget:
         del key, model
         return True
 
+    def targets_of(self, model: str) -> Iterable[TargetKey]:
+        """None but those."""
+        del model
+        return ()
+
 
 FleetHealth = tuple[Mapping[str, TargetHealth], frozenset[str]]
 """The models that are not healthy, by name, and the names of the providers that are degraded."""
@@ -124,8 +134,8 @@ FleetHealth = tuple[Mapping[str, TargetHealth], frozenset[str]]
 class Breakers:
     """The breakers of one process.
 
-    A provider is degraded when at least half of its targets that were called in the last five minutes are ejected, or
-    out of credit. Rate limits alone degrade nobody.
+    A model fares as its best target does. A provider is degraded when at least half of its models that were called in the
+    last five minutes are ejected, or out of credit. Rate limits alone degrade nobody.
     """
 
     def __init__(
@@ -133,7 +143,7 @@ class Breakers:
         *,
         clock: Clock,
         random: Random,
-        key_of: Callable[[Candidate], TargetKey] = key_of_model,
+        key_of: Callable[[Target], TargetKey] = key_of_model,
         roster: Roster | None = None,
     ) -> None:
         self._roster = roster or EveryTarget()
@@ -147,28 +157,28 @@ class Breakers:
         self._changes = 0
         self._refresh_at = float("-inf")
 
-    def admits(self, candidate: Candidate) -> bool:
-        """Whether `candidate` may be called now. Yes takes the one probe of a half-open target.
+    def admits(self, target: Target) -> bool:
+        """Whether `target` may be called now. Yes takes the one probe of a half-open target.
 
         Whoever makes no call after a yes gives the probe back by a report that blames nobody; else it is lost for a
         minute.
         """
         now = self._clock.monotonic()
-        return self._target(candidate, now).breaker.admit(candidate, now=now)
+        return self._known(target, now).breaker.admit(target.asker, now=now)
 
-    def badness(self, candidate: Candidate) -> float:
+    def badness(self, target: Target) -> float:
         """Orders targets that are not admitted: the least bad is tried where there is no other."""
-        return self._target(candidate, self._clock.monotonic()).breaker.badness()
+        return self._known(target, self._clock.monotonic()).breaker.badness()
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
+    def report(self, target: Target, report: TargetReport) -> None:
         """Note how an attempt went."""
         now = self._clock.monotonic()
-        target = self._target(candidate, now)
+        known = self._known(target, now)
         if not report.is_of_no_call:
-            target.recent.add(now=now, failed=effect_of(report).is_failure)
-        breaker = target.breaker
+            known.recent.add(now=now, failed=effect_of(report).is_failure)
+        breaker = known.breaker
         turns = breaker.turns
-        breaker.note(report, candidate=candidate, now=now)
+        breaker.note(report, asker=target.asker, now=now)
         if breaker.turns != turns:
             self._refresh_at = now
 
@@ -207,9 +217,9 @@ class Breakers:
             target.breaker.learn(cause=block.cause, now=now, until=now + remaining_s)
         self._refresh_at = now
 
-    def _target(self, candidate: Candidate, now: float) -> _Target:
-        model = candidate.model
-        return self._named_target(self._key_of(candidate), model=model.name, provider=model.provider, now=now)
+    def _known(self, target: Target, now: float) -> _Target:
+        model = target.model
+        return self._named_target(self._key_of(target), model=model.name, provider=model.provider, now=now)
 
     def _named_target(self, key: TargetKey, *, model: str, provider: str, now: float) -> _Target:
         target = self._targets.get(key)
@@ -239,31 +249,37 @@ class Breakers:
             for key, target in self._targets.items()
             if self._roster.has(key, model=target.model)
         }
-        degraded = self._degraded_providers(found, now)
         untils = [status.until for status in found.values() if status.until is not None]
         self._refresh_at = min([*untils, now + _REFRESH_S])
-        ailing = self._ailing_models(found)
+        ailing = {
+            model: (target, status)
+            for model, (target, status) in self._best_targets(found).items()
+            if self._is_ailing(model, status, found)
+        }
+        degraded = self._degraded_providers(found, ailing, now)
         seen = ({model: (status.state, status.until) for model, (_, status) in ailing.items()}, degraded)
         if seen != self._seen:
             self._seen = seen
             self._health = (self._healths(ailing, now), degraded)
             self._changes += 1
 
-    def _ailing_models(
+    def _best_targets(
         self, found: Mapping[TargetKey, BreakerStatus]
     ) -> dict[str, tuple[_Target, BreakerStatus]]:
-        """The best target of each model, where even that one is not healthy."""
+        """The best target of each model."""
         best: dict[str, tuple[_Target, BreakerStatus]] = {}
         for key, status in found.items():
             target = self._targets[key]
             known = best.get(target.model)
             if known is None or _order(target, status) < _order(*known):
                 best[target.model] = (target, status)
-        return {
-            model: (target, status)
-            for model, (target, status) in best.items()
-            if status.state is not HealthState.HEALTHY
-        }
+        return best
+
+    def _is_ailing(self, model: str, status: BreakerStatus, found: Mapping[TargetKey, BreakerStatus]) -> bool:
+        """Whether even the best target of a model is not healthy, and there is none that was never called."""
+        return status.state is not HealthState.HEALTHY and all(
+            key in found for key in self._roster.targets_of(model)
+        )
 
     def _healths(
         self, ailing: Mapping[str, tuple[_Target, BreakerStatus]], now: float
@@ -278,19 +294,24 @@ class Breakers:
             for model, (target, status) in ailing.items()
         }
 
-    def _degraded_providers(self, found: Mapping[TargetKey, BreakerStatus], now: float) -> frozenset[str]:
-        known: dict[str, int] = {}
-        failing: dict[str, int] = {}
-        for key, status in found.items():
-            target = self._targets[key]
-            is_failing = status.cause is not None and status.cause is not Cause.RATE_LIMIT
-            if is_failing or now - target.breaker.last_report_at < RECENT_S:
-                known[target.provider] = known.get(target.provider, 0) + 1
-                failing[target.provider] = failing.get(target.provider, 0) + is_failing
+    def _degraded_providers(
+        self,
+        found: Mapping[TargetKey, BreakerStatus],
+        ailing: Mapping[str, tuple[_Target, BreakerStatus]],
+        now: float,
+    ) -> frozenset[str]:
+        failing = {
+            model: target.provider
+            for model, (target, status) in ailing.items()
+            if status.cause is not None and status.cause is not Cause.RATE_LIMIT
+        }
+        known = dict(failing)
+        for target in map(self._targets.__getitem__, found):
+            if now - target.breaker.last_report_at < RECENT_S:
+                known[target.model] = target.provider
+        of_all, of_failing = Counter(known.values()), Counter(failing.values())
         return frozenset(
-            provider
-            for provider, count in failing.items()
-            if count and count >= DEGRADED_SHARE * known[provider]
+            provider for provider, count in of_failing.items() if count >= DEGRADED_SHARE * of_all[provider]
         )
 
     def _forget(self, now: float) -> None:

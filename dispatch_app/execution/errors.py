@@ -4,12 +4,12 @@
 
     UpstreamError                     one attempt failed                  fails over  retries  money
      ├── UnreachableError             no request byte was sent            yes         no       nothing
-     ├── RateLimitedError             429                                 yes         no       nothing
-     ├── QuotaExhaustedError          429 or 402 for want of credit       yes         no       nothing
+     ├── RateLimitedError             429                                 rotates     no       nothing
+     ├── QuotaExhaustedError          429 or 402 for want of credit       rotates     no       nothing
      ├── ServerFailedError            5xx, 408                            yes         yes      bound, if the vendor bills it
      ├── RequestRejectedError         400, 404, 413, 422, …               no          no       nothing
      │    └── ContextTooLongError     the prompt does not fit the model   by leave    no       nothing
-     ├── CredentialRefusedError       401, 403                            yes         no       nothing
+     ├── CredentialRefusedError       401, 403                            rotates     no       nothing
      ├── FirstByteTimeoutError        silence before the reply            yes         no       bound
      ├── IdleTimeoutError             silence within the reply            yes         no       bound
      ├── DeadlineExceededError        the time for the attempt was up     yes         no       bound
@@ -25,6 +25,7 @@
 
     DispatchError                     the dispatch failed; says what the client is told
 
+What rotates fails over, too: to the same model with another credential first, if it has one that takes traffic.
 After the first byte that was forwarded to the client nothing fails over, whatever the table says.
 """
 
@@ -95,6 +96,7 @@ class UpstreamError(Exception):
 
     fault: ClassVar[FaultClass]
     fails_over: ClassVar[bool] = True
+    rotates: ClassVar[bool] = False
     is_retryable: ClassVar[bool] = False
     client_status: ClassVar[int] = 502
     client_code: ClassVar[ErrorCode] = ErrorCode.UPSTREAM_INVALID
@@ -123,6 +125,7 @@ class UnreachableError(UpstreamError):
 
 class RateLimitedError(UpstreamError):
     fault = FaultClass.RATE_LIMITED
+    rotates = True
     is_billable = False
 
     def as_dispatch_error(self) -> DispatchError:
@@ -133,6 +136,7 @@ class RateLimitedError(UpstreamError):
 
 class QuotaExhaustedError(UpstreamError):
     fault = FaultClass.QUOTA_EXHAUSTED
+    rotates = True
     client_status = 503
     client_code = ErrorCode.NO_TARGET_AVAILABLE
     is_billable = False
@@ -177,6 +181,7 @@ class CredentialRefusedError(UpstreamError):
     """Never told as a 401: it is not the client's key that was refused."""
 
     fault = FaultClass.CREDENTIAL_REFUSED
+    rotates = True
     client_code = ErrorCode.UPSTREAM_UNREACHABLE
     is_billable = False
 

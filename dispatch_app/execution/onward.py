@@ -1,4 +1,4 @@
-"""Where a dispatch goes on after a fault: to the next target, to the same one again, on from a broken stream, or nowhere."""
+"""Where a dispatch goes on after a fault: to the same model with another credential, to the next one, to the same target again, on from a broken stream, or nowhere."""
 
 import asyncio
 import random
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from dispatch_app.execution.attempts import Attempts
 from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.errors import ContextTooLongError, RateLimitedError, StoppedError, UpstreamError
+from dispatch_app.execution.ports import Target
 from policies_app.routing.codes import AttemptRole
 from policies_app.routing.money import bound_nanos
-from policies_app.routing.types import Candidate, Facts
+from policies_app.routing.types import Facts
 
 MOST_JITTER_S = 0.2
 """A retry of the same target waits a random time up to this, so that retries of many requests do not meet."""
@@ -22,7 +23,7 @@ FRAMING_TOKENS_OF_A_MESSAGE = 16
 class Turn:
     """Whom to ask next, and what, if not what the client asked."""
 
-    candidate: Candidate
+    target: Target
     role: AttemptRole
     request: Request | None = None
     facts: Facts | None = None
@@ -37,24 +38,26 @@ class Onward:
         self._attempts = attempts
         self._role = role
         self._after = after
-        self._last: tuple[Candidate, UpstreamError] | None = None
+        self._last: tuple[Target, UpstreamError] | None = None
         self._retried: set[str] = set()
 
     async def next(self) -> Turn | None:
         """Whom to ask now; None if the candidates or the envelope are used up, or the last fault forbids it."""
         if not self._attempts.may_go_on or not self._may_follow():
             return None
-        candidate = self._attempts.targets.take()
-        if candidate is None:
+        target = self._attempts.targets.take()
+        if target is None:
             return await self._again()
-        role, self._role = self._role, self._after
         if self._attempts.delivered.has_begun:
-            return self._continuing(candidate)
-        return Turn(candidate=candidate, role=role)
+            return self._continuing(target)
+        if target.is_rotated:
+            return Turn(target=target, role=AttemptRole.ROTATION)
+        role, self._role = self._role, self._after
+        return Turn(target=target, role=role)
 
-    def failed(self, candidate: Candidate, error: UpstreamError) -> None:
-        """The attempt at `candidate` came to `error`."""
-        self._last = (candidate, error)
+    def failed(self, target: Target, error: UpstreamError) -> None:
+        """The attempt at `target` came to `error`."""
+        self._last = (target, error)
 
     def answered(self, *, role: AttemptRole) -> None:
         """The last attempt answered, and the answer is not good enough: the next attempt is made as `role`."""
@@ -81,16 +84,16 @@ class Onward:
         """Ask the target that failed last once more, if its fault may pass and there is no other."""
         if self._last is None or self._attempts.delivered.has_begun or self._attempts.targets.has_more:
             return None
-        candidate, error = self._last
+        target, error = self._last
         wait_s = self._wait_s(error)
-        if wait_s is None or candidate.model.name in self._retried:
+        if wait_s is None or target.model.name in self._retried:
             return None
         if not self._attempts.ports.retries.spend(now=self._attempts.ports.clock.monotonic()):
             return None
-        self._retried.add(candidate.model.name)
+        self._retried.add(target.model.name)
         await self._attempts.flush()
         await asyncio.sleep(wait_s)
-        return Turn(candidate=candidate, role=AttemptRole.RETRY) if self._attempts.may_go_on else None
+        return Turn(target=target, role=AttemptRole.RETRY) if self._attempts.may_go_on else None
 
     def _wait_s(self, error: UpstreamError) -> float | None:
         """Seconds before the same target is asked again; None if it is not, or not in time."""
@@ -103,9 +106,9 @@ class Onward:
             return None
         return wait_s if wait_s < min(MOST_WAIT_S, self._attempts.envelope.remaining_s) else None
 
-    def _continuing(self, candidate: Candidate) -> Turn:
-        """Hand `candidate` what the client has of the answer already, as the beginning of its own."""
-        order, delivered = self._attempts.order, self._attempts.delivered
+    def _continuing(self, target: Target) -> Turn:
+        """Hand `target` what the client has of the answer already, as the beginning of its own."""
+        candidate, order, delivered = target.candidate, self._attempts.order, self._attempts.delivered
         said = delivered.text or ""
         messages = [*order.request.fields.get("messages", ()), {"role": "assistant", "content": said}]
         added_tokens = len(said.encode()) + FRAMING_TOKENS_OF_A_MESSAGE
@@ -121,7 +124,9 @@ class Onward:
         )
         self._attempts.progress.is_continued = True
         return Turn(
-            candidate=replace(candidate, output_tokens_limit=limit, bound_nanos=bound),
+            target=replace(
+                target, candidate=replace(candidate, output_tokens_limit=limit, bound_nanos=bound)
+            ),
             role=AttemptRole.CONTINUATION,
             request=replace(order.request, fields={**order.request.fields, "messages": messages}),
             facts=facts,

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.ports import (
+    NO_CREDENTIAL,
     BudgetKey,
     Clock,
+    Credential,
+    CredentialsOf,
     DispatchRecord,
     Health,
     HedgeBudget,
@@ -18,7 +21,7 @@ from dispatch_app.execution.ports import (
 )
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.execution.shrinking import Rooms, no_rooms
-from policies_app.routing.types import Facts, Price, RoutePlan
+from policies_app.routing.types import Candidate, Facts, Price, RoutePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,10 @@ class Order:
     rooms: Rooms = no_rooms
 
 
+def _no_credentials(_candidate: Candidate) -> tuple[Credential, ...]:
+    return (NO_CREDENTIAL,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """What the dispatcher needs of the world outside. Without `rates`, models have no rate limits."""
@@ -56,3 +63,4 @@ class Ports:
     health: Health
     drains: Drains = field(default_factory=Drains)
     rates: ModelRates | None = None
+    credentials_of: CredentialsOf = _no_credentials

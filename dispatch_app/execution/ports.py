@@ -1,8 +1,8 @@
 """What execution needs of the world outside: a ledger, upstreams, a clock and ids. Each has one real implementation."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -10,7 +10,45 @@ from uuid import UUID
 
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
-from policies_app.routing.types import Candidate, Facts, Usage
+from policies_app.routing.types import Candidate, CatalogueModel, Facts, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What a provider is called with, but for the secret itself: its `name` tells people which one it is.
+
+    Several share the calls by their weights. `id` is 0 where a provider asks for none.
+    """
+
+    id: int = 0
+    name: str = ""
+    weight: int = 1
+
+
+NO_CREDENTIAL = Credential()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Target:
+    """Whom an attempt asks: a candidate, with one of its provider's credentials.
+
+    `is_rotated` says that its model was asked before, with another credential. `asker` stays the same whatever else of the
+    target is replaced: it is what a probe is known by.
+    """
+
+    candidate: Candidate
+    credential: Credential = NO_CREDENTIAL
+    is_rotated: bool = False
+    asker: object = field(default_factory=object, repr=False)
+
+    @property
+    def model(self) -> CatalogueModel:
+        """The model that is asked."""
+        return self.candidate.model
+
+
+CredentialsOf = Callable[[Candidate], Sequence[Credential]]
+"""What the provider of a candidate can be called with at the moment: at least one, which may be `NO_CREDENTIAL`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +96,7 @@ class DispatchRecord:
 class AttemptRecord:
     """What the log says of an attempt from its start. It counts as expired when not settled by `expires_at`.
 
-    `is_first` says that no attempt of the dispatch had been admitted when this one was made.
+    `credential` is the name of what its provider was called with. `is_first` says that no attempt of the dispatch had been admitted when this one was made.
     """
 
     id: UUID
@@ -72,6 +110,7 @@ class AttemptRecord:
     expires_at: datetime
     start_offset_ms: int
     is_first: bool
+    credential: str = ""
 
 
 class Verdict(StrEnum):
@@ -214,6 +253,7 @@ class UpstreamCall:
     request: Request
     candidate: Candidate
     deadline_at: float
+    credential: Credential = NO_CREDENTIAL
 
 
 class Upstream(Protocol):
@@ -269,13 +309,13 @@ class TargetReport:
 class Health(Protocol):
     """Which targets can be called at the moment; see `dispatch_app.execution.breakers`."""
 
-    def admits(self, candidate: Candidate) -> bool:
-        """Whether `candidate` may be called now. Yes takes the one probe of a target that is being tried again."""
+    def admits(self, target: Target) -> bool:
+        """Whether `target` may be called now. Yes takes the one probe of a target that is being tried again."""
 
-    def badness(self, candidate: Candidate) -> float:
+    def badness(self, target: Target) -> float:
         """Orders targets that are not admitted: the least bad is tried where there is no other."""
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
+    def report(self, target: Target, report: TargetReport) -> None:
         """Note how an attempt went. Called once for every attempt, and after a yes of `admits` that led to none."""
 
 

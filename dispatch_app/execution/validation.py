@@ -18,7 +18,7 @@ from dispatch_app.execution.judging import (
     read_choice,
     read_score,
 )
-from dispatch_app.execution.ports import Finding
+from dispatch_app.execution.ports import Finding, Target
 from dispatch_app.execution.said import essence_of, text_of
 from dispatch_app.execution.tasks import all_ended
 from policies_app.routing.codes import AttemptRole, LogprobMeasure, Pick, Strategy
@@ -114,7 +114,7 @@ class Validation:
 
     async def _one_sample(self, answer: Answer) -> str | None:
         attempt = answer.attempt
-        sample = await self._aside(attempt.candidate, role=AttemptRole.SAMPLE, request=attempt.request)
+        sample = await self._aside(attempt.target, role=AttemptRole.SAMPLE, request=attempt.request)
         return None if sample is None or sample.reply is None else essence_of(sample.reply)
 
     async def _judge(self, validator: JudgedAtLeast, reply: Reply) -> Finding:
@@ -147,16 +147,17 @@ class Validation:
 
     async def _ask(self, planned: PlannedJudge, request: Request) -> str | None:
         candidate, facts = judge_candidate(planned, request=request, facts=self._attempts.order.facts)
-        answer = await self._aside(candidate, role=AttemptRole.JUDGE, request=request, facts=facts)
+        target = self._attempts.targets.beside(candidate)
+        answer = await self._aside(target, role=AttemptRole.JUDGE, request=request, facts=facts)
         return None if answer is None or answer.reply is None else text_of(answer.reply.choices[0])
 
     async def _aside(
-        self, candidate: Candidate, *, role: AttemptRole, request: Request, facts: Facts | None = None
+        self, target: Target, *, role: AttemptRole, request: Request, facts: Facts | None = None
     ) -> Answer | None:
         """One attempt whose failure is nobody's but its own."""
         try:
             attempt = await self._attempts.begin(
-                candidate, role=role, request=request, facts=facts, is_aside=True
+                target, role=role, request=request, facts=facts, is_aside=True
             )
         except DispatchError:
             return None

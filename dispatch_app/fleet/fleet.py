@@ -17,7 +17,7 @@ from dispatch_app.fleet.warmth import cold_penalties, latest_uses
 from dispatch_app.fleet.watched import answer, hedge_query, watched_signals
 from dispatch_app.snapshot.types import Snapshot
 from policies_app.routing.types import (
-    Candidate,
+    CatalogueModel,
     FleetState,
     LatencyQuery,
     LatencyReading,
@@ -74,9 +74,8 @@ class Fleet:
             self._state = replace(self._state, targets=targets, degraded_providers=degraded_providers)
         return self._state
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
-        """Note how an attempt went."""
-        model = candidate.model
+    def report(self, model: CatalogueModel, report: TargetReport) -> None:
+        """Note how an attempt at `model` went."""
         learned = self._state.latency.get(hedge_query(model.name)) if report.fault else None
         first_byte_ms = first_byte_of(report, learned_ms=None if learned is None else learned.value_ms)
         self._seen.observe(model.id, first_byte_ms=first_byte_ms, total_ms=total_of(report))

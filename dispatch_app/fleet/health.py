@@ -1,12 +1,12 @@
 """Implements `ports.Health`: the breakers decide who may be called, and what they are told the statistics hear as well."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from dispatch_app.execution.breakers import TargetKey, key_of_model
-from dispatch_app.execution.ports import Health, TargetReport
+from dispatch_app.execution.ports import Health, Target, TargetReport
 from dispatch_app.fleet.fleet import Fleet
 from dispatch_app.snapshot.types import ServedProvider, Snapshot
-from policies_app.routing.types import Candidate
 
 
 class FleetHealth:
@@ -19,10 +19,10 @@ class FleetHealth:
         self._breakers = breakers
         self._fleet = fleet
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
+    def report(self, target: Target, report: TargetReport) -> None:
         """Note how an attempt went."""
-        self._breakers.report(candidate, report)
-        self._fleet.report(candidate, report)
+        self._breakers.report(target, report)
+        self._fleet.report(target.model, report)
 
 
 class ServedTargets:
@@ -42,25 +42,35 @@ class ServedTargets:
         if snapshot is None:
             return True
         served = snapshot.catalogue.get(model)
-        provider = snapshot.providers.get(key.provider_id)
         is_model = served is not None and (served.id, served.provider_id) == (key.model_id, key.provider_id)
-        return (
-            is_model
-            and provider is not None
-            and (provider.credential, provider.region) == (key.credential, key.region)
+        return is_model and any(
+            (provider.credential.name, provider.region) == (key.credential, key.region)
+            for provider in snapshot.providers.get(key.provider_id, ())
         )
 
+    def targets_of(self, model: str) -> Iterable[TargetKey]:
+        """One for each credential that the model's provider can be called with."""
+        snapshot = self._find_snapshot()
+        served = None if snapshot is None else snapshot.catalogue.get(model)
+        if snapshot is None or served is None:
+            return []
+        return [
+            TargetKey(
+                provider_id=provider.id,
+                credential=provider.credential.name,
+                model_id=served.id,
+                region=provider.region,
+            )
+            for provider in snapshot.providers.get(served.provider_id, ())
+        ]
 
-def key_by(find_provider: Callable[[int], ServedProvider | None]) -> Callable[[Candidate], TargetKey]:
-    """What breakers are kept for: a model, called with the secret and in the region that its provider has now."""
 
-    def key_of(candidate: Candidate) -> TargetKey:
-        model = candidate.model
-        provider = find_provider(model.provider_id)
-        if provider is None:
-            return key_of_model(candidate)
-        return TargetKey(
-            provider_id=provider.id, credential=provider.credential, model_id=model.id, region=provider.region
-        )
+def key_by(find_provider: Callable[[int, int], ServedProvider | None]) -> Callable[[Target], TargetKey]:
+    """What breakers are kept for: a model, called with a credential, in the region that its provider has now."""
+
+    def key_of(target: Target) -> TargetKey:
+        provider = find_provider(target.model.provider_id, target.credential.id)
+        key = key_of_model(target)
+        return key if provider is None else replace(key, region=provider.region)
 
     return key_of

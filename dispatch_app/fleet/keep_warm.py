@@ -146,13 +146,14 @@ class Pings:
         self._ports = Ports(
             ledger=ledger,
             upstream=ProviderUpstream(
-                transport=transport, find_provider=snapshot.providers.get, now=self.clock.now
+                transport=transport, find_provider=snapshot.find_provider, now=self.clock.now
             ),
             clock=self.clock,
             new_id=new_id,
             retries=RetryBudget(),
             hedges=HedgeBudget(),
             health=Breakers(clock=self.clock, random=Random()),  # noqa: S311 - jitter
+            credentials_of=snapshot.credentials_of,
         )
 
     async def send(self, model: CatalogueModel) -> bool:

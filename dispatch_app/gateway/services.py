@@ -15,7 +15,7 @@ from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.ports import Health, Ledger, ModelRates, Upstream
+from dispatch_app.execution.ports import CredentialsOf, Health, Ledger, ModelRates, Upstream
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.owners import Owners
@@ -85,6 +85,7 @@ class Services:
     key_book: KeyBook
     rates: Rates
     model_rates: ModelRates
+    credentials_of: CredentialsOf
     budget_usage: Usage
     upstream: Upstream
     health: Health
@@ -128,5 +129,6 @@ class Services:
             health=self.health,
             drains=self.drains,
             rates=self.model_rates,
+            credentials_of=self.credentials_of,
         )
         return Dispatch(order=order, ports=ports)

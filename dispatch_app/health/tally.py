@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.ports import Health, TargetReport
+from dispatch_app.execution.ports import Health, Target, TargetReport
 from dispatch_app.execution.retry_budget import RetryBudget
-from policies_app.routing.types import Candidate
 
 ANSWERED = "answered"
 BOUNDS_MS = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000)
@@ -41,11 +40,10 @@ class Tally:
         self._counts: Counter[CountKey] = Counter()
         self._budgets_told: Counter[CountKey] = Counter()
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
-        """Count one attempt's end."""
+    def report(self, model_id: int, report: TargetReport) -> None:
+        """Count the end of one attempt at a model."""
         if report.is_of_no_call:
             return
-        model_id = candidate.model.id
         self._counts[Metric.ATTEMPTS, model_id, report.fault.value if report.fault else ANSWERED] += 1
         if report.fault is not None:
             return
@@ -93,7 +91,7 @@ class TalliedHealth:
         self._report = health.report
         self._count = tally.report
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
+    def report(self, target: Target, report: TargetReport) -> None:
         """Note how an attempt went."""
-        self._report(candidate, report)
-        self._count(candidate, report)
+        self._report(target, report)
+        self._count(target.model.id, report)

@@ -101,6 +101,9 @@ class Attempt(models.Model):
     price = models.ForeignKey(
         "policies_app.Price", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
+    credential = models.TextField(
+        default="", help_text="Label and last four characters of what the provider was called with."
+    )
     reserved_nanos = models.BigIntegerField()
     balance_ids = ArrayField(models.BigIntegerField())
     expires_at = models.DateTimeField()

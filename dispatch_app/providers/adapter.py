@@ -17,7 +17,7 @@ from policies_app.routing.types import Candidate, CatalogueModel
 
 
 class Provider(Protocol):
-    """What calling a vendor takes. The snapshot's providers are such."""
+    """What calling a vendor takes, with one of its credentials. The snapshot's providers are such."""
 
     @property
     def id(self) -> int: ...
@@ -41,6 +41,8 @@ class Provider(Protocol):
     def bills_server_errors(self) -> bool: ...
     @property
     def secret(self) -> str | None: ...
+    @property
+    def lacks_secret(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import httpx
 
 from dispatch_app.execution.canonical import Operation, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
+    CredentialRefusedError,
     DeadlineExceededError,
     FirstByteTimeoutError,
     IdleTimeoutError,
@@ -35,7 +36,7 @@ LINGER_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Route:
-    """A provider, made ready to call."""
+    """A provider, made ready to call with one of its credentials."""
 
     provider: Provider
     adapter: Adapter
@@ -46,19 +47,22 @@ class _Route:
 
 
 class ProviderUpstream:
-    """Implements `dispatch_app.execution.ports.Upstream` over HTTP. `find_provider` takes an id."""
+    """Implements `dispatch_app.execution.ports.Upstream` over HTTP.
+
+    `find_provider` takes the ids of a provider and of the credential that it is to be called with.
+    """
 
     def __init__(
         self,
         *,
         transport: Transport,
-        find_provider: Callable[[int], Provider | None],
+        find_provider: Callable[[int, int], Provider | None],
         now: Callable[[], datetime],
     ) -> None:
         self._transport = transport
         self._find_provider = find_provider
         self._now = now
-        self._routes: dict[int, _Route] = {}
+        self._routes: dict[tuple[int, int], _Route] = {}
 
     async def complete(self, call: UpstreamCall) -> Reply:
         """See `Upstream.complete`."""
@@ -129,12 +133,15 @@ class ProviderUpstream:
         )
 
     def _route(self, call: UpstreamCall) -> _Route:
-        provider = self._find_provider(call.candidate.model.provider_id)
+        ids = (call.candidate.model.provider_id, call.credential.id)
+        provider = self._find_provider(*ids)
         if provider is None:
             raise UnreachableError
-        route = self._routes.get(provider.id)
+        if provider.lacks_secret:
+            raise CredentialRefusedError
+        route = self._routes.get(ids)
         if route is None or route.provider is not provider:
-            route = self._routes[provider.id] = _make_ready(provider)
+            route = self._routes[ids] = _make_ready(provider)
         return route
 
 

@@ -1,16 +1,16 @@
 """Reads all that the data plane serves from into one `Snapshot`. Blocking: runs in a thread, off the event loop."""
 
 import logging
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db import connection, transaction
 from django.db.models import Prefetch
 from django.utils import timezone
 
+from dispatch_app.execution.ports import NO_CREDENTIAL, Credential
 from dispatch_app.providers.adapter import adapter_of
 from dispatch_app.snapshot.types import (
     RateLimits,
@@ -28,7 +28,6 @@ from policies_app.models import (
     ApiKey,
     Budget,
     BudgetRaise,
-    Credential,
     KillSwitch,
     Policy,
     PolicyVersion,
@@ -37,6 +36,7 @@ from policies_app.models import (
     RateLimit,
     Tenant,
 )
+from policies_app.models import Credential as CredentialRow
 from policies_app.routing.codes import (
     BudgetAction,
     BudgetPeriod,
@@ -50,9 +50,8 @@ from policies_app.routing.codes import (
 from policies_app.routing.compilation import compile_policy
 from policies_app.routing.document import DocumentError, PolicyDocument, load
 from policies_app.routing.types import Catalogue, DowngradeStep, Judges
-from policies_app.sealing import UnsealError
 from policies_app.services.catalogue import read_catalogue
-from policies_app.services.credentials import open_secret
+from policies_app.services.credentials import name_of, read_secret
 from policies_app.services.drafts import draft_document, policies_with_drafts, read_draft_fingerprints
 from policies_app.services.judges import read_judges
 
@@ -113,7 +112,7 @@ class SnapshotLoader:
             policies={policy.name: policy for policy in self._published(policies, catalogue, judges)},
             drafts={policy.name: policy for policy in self._drafted(policies, catalogue, judges)},
             catalogue=catalogue,
-            providers={provider.id: provider for provider in _providers()},
+            providers=dict(_providers()),
             kill_switches=tuple(_kill_switches()),
             judges=judges,
             quality={
@@ -294,55 +293,66 @@ def _raise(row: BudgetRaise) -> ServedRaise:
     return ServedRaise(amount_nanos=row.amount_nanos, starts_at=row.starts_at, ends_at=row.ends_at)
 
 
-def _providers() -> Iterator[ServedProvider]:
+def _providers() -> Iterator[tuple[int, tuple[ServedProvider, ...]]]:
+    """By id: each provider, once for every credential that it can be called with."""
     for row in Provider.objects.prefetch_related("credentials"):
-        credential = _first_enabled(row.credentials.all())
-        yield ServedProvider(
-            id=row.pk,
-            name=row.name,
-            wire_format=WireFormat(row.wire_format),
-            base_url=row.base_url,
-            allow_private_network=row.allow_private_network,
-            connect_timeout_ms=row.connect_timeout_ms,
-            first_byte_timeout_ms=row.first_byte_timeout_ms,
-            idle_timeout_ms=row.idle_timeout_ms,
-            bills_server_errors=row.bills_server_errors,
-            region=row.region,
-            api_version=row.api_version,
-            credential="" if credential is None else _name_with_secret(credential),
-            secret=None if credential is None else _secret(credential),
+        yield row.pk, tuple(_as_called(row, called) for called in _credentials(row))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Called:
+    """What a provider is called with."""
+
+    credential: Credential
+    secret: str | None = field(default=None, repr=False)
+    lacks_secret: bool = False
+
+
+def _credentials(row: Provider) -> Sequence[_Called]:
+    """Those whose secret is to be had. Where none is, although there are some, calls are refused instead of going without."""
+    rows = sorted(row.credentials.all(), key=lambda credential: credential.pk)
+    readings = [(enabled, read_secret(credential=enabled)) for enabled in rows if enabled.enabled]
+    for enabled, reading in readings:
+        if reading.problem:
+            logger.error("Credential %s is out of service: %s.", enabled, reading.problem)
+    usable = [
+        _Called(credential=_credential(known, reading.last_four), secret=reading.secret)
+        for known, reading in readings
+        if reading.secret is not None
+    ]
+    if usable or not rows:
+        return usable or [_Called(credential=NO_CREDENTIAL)]
+    first, problem = next(((known, reading.problem) for known, reading in readings), (rows[0], "disabled"))
+    return [
+        _Called(
+            credential=Credential(id=first.pk, name=f"{first.label} ({problem})", weight=first.weight),
+            lacks_secret=True,
         )
+    ]
 
 
-def _first_enabled(credentials: Iterable[Credential]) -> Credential | None:
-    return min((row for row in credentials if row.enabled), key=lambda row: row.pk, default=None)
+def _credential(row: CredentialRow, last_four: str) -> Credential:
+    # Another name when the secret is another: what is held against the old one says nothing of the new.
+    return Credential(id=row.pk, name=name_of(label=row.label, last_four=last_four), weight=row.weight)
 
 
-def _name_with_secret(credential: Credential) -> str:
-    """Another name when the secret is another: what is held against the old one says nothing of the new."""
-    return f"{credential.label} {credential.last_four}".rstrip()
-
-
-def _secret(credential: Credential) -> str | None:
-    """The secret of a credential. One that cannot be had is logged: calls then go without it."""
-    if credential.environment_variable:
-        return _from_environment(credential)
-    try:
-        return open_secret(credential=credential)
-    except UnsealError as error:
-        logger.error("The secret of credential %s is not usable: %s", credential.pk, error)  # noqa: TRY400
-        return None
-
-
-def _from_environment(credential: Credential) -> str | None:
-    secret = os.environ.get(credential.environment_variable)
-    if not secret:
-        logger.error(
-            "Credential %s names the environment variable %s, which is not set.",
-            credential.pk,
-            credential.environment_variable,
-        )
-    return secret or None
+def _as_called(row: Provider, called: _Called) -> ServedProvider:
+    return ServedProvider(
+        id=row.pk,
+        name=row.name,
+        wire_format=WireFormat(row.wire_format),
+        base_url=row.base_url,
+        allow_private_network=row.allow_private_network,
+        connect_timeout_ms=row.connect_timeout_ms,
+        first_byte_timeout_ms=row.first_byte_timeout_ms,
+        idle_timeout_ms=row.idle_timeout_ms,
+        bills_server_errors=row.bills_server_errors,
+        region=row.region,
+        api_version=row.api_version,
+        credential=called.credential,
+        secret=called.secret,
+        lacks_secret=called.lacks_secret,
+    )
 
 
 def _kill_switches() -> Iterator[ServedKillSwitch]:

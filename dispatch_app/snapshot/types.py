@@ -1,10 +1,11 @@
 """What the data plane serves from: immutable values, swapped as a whole when anything is edited."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from dispatch_app.execution.ports import NO_CREDENTIAL, Credential
 from policies_app.routing.codes import (
     BudgetAction,
     BudgetPeriod,
@@ -15,7 +16,7 @@ from policies_app.routing.codes import (
     WireFormat,
 )
 from policies_app.routing.compilation import CompiledPolicy
-from policies_app.routing.types import Catalogue, DowngradeStep, Judges
+from policies_app.routing.types import Candidate, Catalogue, DowngradeStep, Judges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,10 @@ class ServedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedProvider:
-    """A provider with the secret to call it, None when it needs none. `credential` names the secret without telling it."""
+    """A provider as it is called with one of its credentials.
+
+    `secret` is None where it asks for none, and where it asks for one that is not to be had, which `lacks_secret` says.
+    """
 
     id: int
     name: str
@@ -117,8 +121,9 @@ class ServedProvider:
     bills_server_errors: bool
     region: str
     api_version: str
-    credential: str
+    credential: Credential
     secret: str | None = field(repr=False)
+    lacks_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +160,11 @@ class ServedKillSwitch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that a request is decided from, as of one epoch. `quality` has eval scores by model and task, `model_limits` by model id."""
+    """All that a request is decided and carried out from, as of one epoch.
+
+    `providers` has each, by its id, once for every credential that it can be called with. `quality` has eval scores by
+    model and task, `model_limits` by model id.
+    """
 
     epoch: int
     loaded_at: datetime
@@ -163,8 +172,20 @@ class Snapshot:
     policies: Mapping[str, ServedPolicy]
     drafts: Mapping[str, ServedPolicy]
     catalogue: Catalogue
-    providers: Mapping[int, ServedProvider]
+    providers: Mapping[int, tuple[ServedProvider, ...]]
     kill_switches: tuple[ServedKillSwitch, ...]
     judges: Judges
     quality: Mapping[tuple[str, str], float]
     model_limits: Mapping[int, RateLimits] = field(default_factory=dict)
+
+    def find_provider(self, provider_id: int, credential_id: int) -> ServedProvider | None:
+        """The provider as it is called with that credential; None if either is gone."""
+        for provider in self.providers.get(provider_id, ()):
+            if provider.credential.id == credential_id:
+                return provider
+        return None
+
+    def credentials_of(self, candidate: Candidate) -> Sequence[Credential]:
+        """See `dispatch_app.execution.ports.CredentialsOf`."""
+        providers = self.providers.get(candidate.model.provider_id, ())
+        return [provider.credential for provider in providers] or [NO_CREDENTIAL]

@@ -84,6 +84,11 @@ class Credential(models.Model):
 
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     label = models.CharField(max_length=64)
+    weight = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1)],
+        help_text="Of several credentials, each gets a share of the calls by its weight.",
+    )
     environment_variable = models.CharField(
         max_length=128,
         blank=True,
@@ -95,7 +100,14 @@ class Credential(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=["provider", "label"], name="credential_label_unique"),)
+        constraints = (
+            models.UniqueConstraint(fields=["provider", "label"], name="credential_label_unique"),
+            models.CheckConstraint(
+                condition=Q(weight__gt=0),
+                name="credential_weight_positive",
+                violation_error_message="A weight is at least 1: switch a credential off instead.",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.label}"

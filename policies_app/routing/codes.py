@@ -271,6 +271,8 @@ class AttemptRole(StrEnum):
     PRIMARY = "primary"
     RETRY = "retry"
     FALLBACK = "fallback"
+    ROTATION = "rotation"
+    """The same model once more, with another credential."""
     ESCALATION = "escalation"
     PARALLEL = "parallel"
     HEDGE = "hedge"

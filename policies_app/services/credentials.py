@@ -1,16 +1,32 @@
-"""Secrets that Signalbox shows its providers: write-only, sealed in the row."""
+"""Secrets that Signalbox shows its providers: write-only, sealed in the row, or in the environment."""
+
+import os
+from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import transaction
 
 from policies_app.models import AuditAction, Credential
-from policies_app.sealing import seal, secret_key_from_text, unseal
+from policies_app.sealing import UnsealError, seal, secret_key_from_text, unseal
 from policies_app.services.audit import record_action
 from policies_app.services.errors import ServiceError
 
 _LONGEST_SECRET = 4_096
 # Shorter secrets would be given away by their end.
 _SHORTEST_WITH_LAST_FOUR = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretReading:
+    """A credential's secret as this process has it, None with the `problem` where it is not to be had."""
+
+    secret: str | None = field(default=None, repr=False)
+    problem: str = ""
+
+    @property
+    def last_four(self) -> str:
+        """What may be shown of it."""
+        return "" if self.secret is None else _last_four(self.secret)
 
 
 class UnusableSecretError(ServiceError):
@@ -26,7 +42,7 @@ def set_provider_secret(*, credential: Credential, secret: str, author_name: str
     _require_usable(secret)
     before = credential.last_four
     credential.sealed_secret = seal(plaintext=secret, key=_key(), bound_to=_binding(credential))
-    credential.last_four = secret[-4:] if len(secret) >= _SHORTEST_WITH_LAST_FOUR else ""
+    credential.last_four = _last_four(secret)
     credential.environment_variable = ""
     credential.save(update_fields=["sealed_secret", "last_four", "environment_variable"])
     record_action(
@@ -39,6 +55,26 @@ def set_provider_secret(*, credential: Credential, secret: str, author_name: str
     )
 
 
+def read_secret(*, credential: Credential) -> SecretReading:
+    """Return the secret that calls with `credential` show."""
+    name = credential.environment_variable
+    try:
+        secret = os.environ.get(name) if name else open_secret(credential=credential)
+        if not secret:
+            return SecretReading(problem=f"the variable {name} is not set" if name else "it has no secret")
+        _require_usable(secret)
+    except UnsealError as error:
+        return SecretReading(problem=f"its secret cannot be opened: {error}".rstrip("."))
+    except UnusableSecretError as error:
+        return SecretReading(problem=f"its secret cannot be used: {error}".rstrip("."))
+    return SecretReading(secret=secret)
+
+
+def name_of(*, label: str, last_four: str) -> str:
+    """What a credential is called on pages and in the log."""
+    return f"{label} …{last_four}" if last_four else label
+
+
 def open_secret(*, credential: Credential) -> str | None:
     """Return the secret that is sealed in the row, or None if there is none.
 
@@ -47,6 +83,10 @@ def open_secret(*, credential: Credential) -> str | None:
     if credential.sealed_secret is None:
         return None
     return unseal(sealed=bytes(credential.sealed_secret), key=_key(), bound_to=_binding(credential))
+
+
+def _last_four(secret: str) -> str:
+    return secret[-4:] if len(secret) >= _SHORTEST_WITH_LAST_FOUR else ""
 
 
 def _require_usable(secret: str) -> None:

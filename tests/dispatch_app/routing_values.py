@@ -27,6 +27,7 @@ class ProviderRow:
     secret: str | None = "vendor-secret"
     region: str = ""
     api_version: str = ""
+    lacks_secret: bool = False
 
 
 def make_facts(*, input_tokens: int = 100, output_tokens: int | None = 50, choices: int = 1) -> Facts:

@@ -254,7 +254,7 @@ async def run_cancellations(count: int, *, seed: int = 1) -> CancellationFigures
         async with Transport() as transport:
             provider = ProviderRow(base_url=base_url, first_byte_timeout_ms=10_000, idle_timeout_ms=10_000)
             upstream = ProviderUpstream(
-                transport=transport, find_provider=lambda _: provider, now=_Clock().now
+                transport=transport, find_provider=lambda *_: provider, now=_Clock().now
             )
             crowd = _Crowd(upstream=upstream, chance=Random(seed))
             await crowd.stay(AFTERWARDS_AT_ONCE)

@@ -1,5 +1,6 @@
 """What must never happen, looked for after every step and once more when all is quiet."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from uuid import UUID
@@ -14,7 +15,7 @@ from dispatch_app.execution.ports import (
     UpstreamCall,
     Verdict,
 )
-from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus
+from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass
 from policies_app.routing.types import RoutePlan
 from tests.simulation.accounts import Accounts, AttemptRow, Balance, DispatchRow
 from tests.simulation.fleet import Call, Fleet
@@ -33,11 +34,16 @@ _ASKED_ONCE = frozenset(
     {
         AttemptRole.PRIMARY,
         AttemptRole.FALLBACK,
+        AttemptRole.ROTATION,
         AttemptRole.ESCALATION,
         AttemptRole.PARALLEL,
         AttemptRole.HEDGE,
         AttemptRole.CONTINUATION,
     }
+)
+_ROTATING = frozenset({AttemptRole.ROTATION, AttemptRole.CONTINUATION})
+_CREDENTIALS_FAULTS = frozenset(
+    {FaultClass.CREDENTIAL_REFUSED, FaultClass.QUOTA_EXHAUSTED, FaultClass.RATE_LIMITED}
 )
 
 
@@ -66,7 +72,8 @@ class Auditor(Watch):
         self._admitted: dict[UUID, tuple[Visitor, AttemptRecord]] = {}
         self._unheard: set[UUID] = set()
         self._settled: set[UUID] = set()
-        self._asked: set[tuple[UUID, int]] = set()
+        self._asked: dict[tuple[UUID, int], set[str]] = {}
+        self._faulty: Counter[tuple[UUID, int]] = Counter()
         accounts.on_commit = self.on_commit
         accounts.on_admission = self.on_admission
         fleet.on_call = self.on_call
@@ -102,8 +109,7 @@ class Auditor(Watch):
         if visitor.is_ended_in_ledger:
             self._fail(f"{visitor.nonce} begins an attempt after its end")
         self._check_expiry(visitor, attempt)
-        if attempt.role in _ASKED_ONCE and (dispatch.id, attempt.model_id) in self._asked:
-            self._fail(f"{visitor.nonce} asks model {attempt.model_id} again as {attempt.role}")
+        self._check_asked(dispatch, attempt, visitor)
 
     def on_begun(
         self, dispatch: DispatchRecord, attempt: AttemptRecord, verdict: BeginVerdict | None
@@ -116,10 +122,23 @@ class Auditor(Watch):
             return
         visitor.begun += 1
         if attempt.role in _ASKED_ONCE:
-            self._asked.add((dispatch.id, attempt.model_id))
+            self._asked.setdefault((dispatch.id, attempt.model_id), set()).add(attempt.credential)
         self._admitted[attempt.id] = (visitor, attempt)
         self._at_risk[visitor.id][attempt.id] = attempt.reserved_nanos
         self._check_envelope(visitor)
+
+    def _check_asked(self, dispatch: DispatchRecord, attempt: AttemptRecord, visitor: Visitor) -> None:
+        """A model is asked once with each credential, and with another one only after the first was at fault."""
+        asked = self._asked.get((dispatch.id, attempt.model_id), set())
+        known = f"{visitor.nonce} asks model {attempt.model_id} with {attempt.credential} as {attempt.role}"
+        if attempt.role is AttemptRole.ROTATION and not self._faulty[dispatch.id, attempt.model_id]:
+            self._fail(f"{known}, and no credential was at fault")
+        if attempt.role not in _ASKED_ONCE or not asked:
+            return
+        if attempt.credential in asked:
+            self._fail(f"{known} again")
+        if attempt.role not in _ROTATING:
+            self._fail(f"{known} after {sorted(asked)}")
 
     def on_settle(self, settlement: Settlement) -> None:
         self._trace.note(
@@ -138,6 +157,8 @@ class Auditor(Watch):
         if attempt.id in self._settled:
             self._fail(f"{visitor.nonce} settles attempt {attempt.position} twice")
         self._settled.add(attempt.id)
+        if settlement.fault in _CREDENTIALS_FAULTS:
+            self._faulty[visitor.id, attempt.model_id] += 1
         if not 0 <= settlement.cost_nanos <= attempt.reserved_nanos:
             self._fail(
                 f"{visitor.nonce} settles {settlement.cost_nanos} of {attempt.reserved_nanos} reserved nanos"

@@ -130,10 +130,14 @@ class Call:
 
 
 class Fleet:
-    """Implements `dispatch_app.execution.ports.Upstream`. `calls` is every call there was."""
+    """Implements `dispatch_app.execution.ports.Upstream`. `calls` is every call there was.
+
+    `bad_credentials` has those, by id, that a vendor refuses or limits, whatever else happens.
+    """
 
     def __init__(self, *, loop: SimulatedLoop, chance: Chance) -> None:
         self.tempers: dict[int, Temper] = {}
+        self.bad_credentials: dict[int, Fault] = {}
         self.calls: list[Call] = []
         self.calls_of: dict[str, list[Call]] = {}
         self.is_closed = False
@@ -174,7 +178,8 @@ class Fleet:
         self.calls_of.setdefault(nonce, []).append(known)
         self.on_call(known, call)
         temper = self.tempers.get(known.model_id) or Temper()
-        return _Visit(upstream_call=call, call=known, temper=temper, chance=self._chance)
+        bad = self.bad_credentials.get(call.credential.id)
+        return _Visit(upstream_call=call, call=known, temper=temper, chance=self._chance, bad=bad)
 
     def _nonce_of(self, request: Request) -> str:
         nonces = set(_NONCE.findall(json.dumps(request.fields["messages"])))
@@ -204,7 +209,9 @@ class Fleet:
 class _Visit:
     """One call under way; as an iterator, the parts of its stream."""
 
-    def __init__(self, *, upstream_call: UpstreamCall, call: Call, temper: Temper, chance: Chance) -> None:
+    def __init__(
+        self, *, upstream_call: UpstreamCall, call: Call, temper: Temper, chance: Chance, bad: Fault | None
+    ) -> None:
         candidate, self._request = upstream_call.candidate, upstream_call.request
         self._call = call
         self._chance = chance
@@ -212,7 +219,7 @@ class _Visit:
         self._wire_name = candidate.model.wire_name
         self._bills_after_cut = candidate.model.bills_after_cut
         self._bills_failures = temper.bills_failures
-        self._fault = chance.one_of(*temper.faults) if chance.hits(temper.fault_share) else None
+        self._fault = bad or (chance.one_of(*temper.faults) if chance.hits(temper.fault_share) else None)
         is_odd = chance.hits(temper.odd_report_share)
         self._report = chance.one_of(*Report) if is_odd else Report.HONEST
         self._slowest_s = temper.slowest_s

@@ -11,15 +11,14 @@ from dispatch_app.execution import attempts as attempts_module
 from dispatch_app.execution.attempts import Attempts
 from dispatch_app.execution.canonical import StreamPart
 from dispatch_app.execution.envelope import Envelope
-from dispatch_app.execution.errors import DeadlineExceededError, SupersededError
+from dispatch_app.execution.errors import DeadlineExceededError, SupersededError, UpstreamError
 from dispatch_app.execution.forwarding import Delivered, Forwarding
 from dispatch_app.execution.onward import Onward
-from dispatch_app.execution.ports import Settlement, UpstreamCall
+from dispatch_app.execution.ports import Settlement, Target, UpstreamCall
 from dispatch_app.execution.postings import Postings
-from dispatch_app.execution.targets import Targets
+from dispatch_app.execution.targets import Targets, _Entry
 from dispatch_app.ledger.ledger import ADMITTED, BeginItem, PostgresLedger
 from policies_app.routing.codes import AttemptRole, BudgetAction
-from policies_app.routing.types import Candidate
 from tests.simulation.accounts import Accounts, AttemptRow, Balance, Begin
 from tests.simulation.simulation import simulate
 
@@ -137,11 +136,28 @@ async def _forward_late_again(self: Forwarding, part: StreamPart) -> None:
     asyncio.get_running_loop().call_later(0.5, self._sink.offer, part)
 
 
-def _take_only_admitted(self: Targets) -> Candidate | None:
-    for candidate in self._waiting:
-        if self._fits(candidate) and self._health.admits(candidate):
-            return self._remove(candidate)
+def _take_only_admitted(self: Targets) -> Target | None:
+    for entry, target in self._untried(self._waiting):
+        if self._health.admits(target):
+            return self._give(entry, target, self._waiting)
     return None
+
+
+_give = Targets._give
+
+
+def _give_without_noting(self: Targets, entry: Any, target: Target, source: Any) -> Target:
+    given = _give(self, entry, target, source)
+    entry.tried.clear()
+    return given
+
+
+def _fail_and_rotate(self: Attempts, attempt: Any, error: UpstreamError, **options: Any) -> None:
+    _fail(self, attempt, error, **options)
+    self.targets.rotate(attempt.target)
+
+
+_fail = Attempts.fail
 
 
 _next = Onward.next
@@ -150,7 +166,7 @@ _next = Onward.next
 async def _ask_the_first_for_ever(self: Onward) -> Any:
     turn = await _next(self)
     if turn is not None and turn.role is AttemptRole.PRIMARY:
-        self._attempts.targets._waiting.append(turn.candidate)
+        self._attempts.targets._waiting.append(_Entry(candidate=turn.target.candidate))
     return turn
 
 
@@ -186,6 +202,8 @@ MUTANTS: Mapping[str, Callable[[], Any]] = {
     "timeouts are free": _replacing(DeadlineExceededError, "is_billable", False),
     "what comes whole is charged by what was seen": _replacing(Attempts, "_whole", _whole_as_if_seen),
     "the last answer is never heard": _replacing(Postings, "end", _wait_for_ever),
+    "a credential is tried twice": _replacing(Targets, "_give", _give_without_noting),
+    "every fault is a credential's": _replacing(Attempts, "fail", _fail_and_rotate),
     "all targets can be ejected": _replacing(Targets, "take", _take_only_admitted),
     "a target is asked again as if it were another": _replacing(Onward, "next", _ask_the_first_for_ever),
 }

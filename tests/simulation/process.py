@@ -4,7 +4,7 @@ This is the one place that knows how these are put together.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from uuid import UUID
@@ -18,12 +18,14 @@ from dispatch_app.execution.ports import (
     AttemptRecord,
     BeginVerdict,
     BudgetKey,
+    Credential,
     DispatchOutcome,
     DispatchRecord,
     IdempotencyKey,
     Ledger,
     LedgerUnavailableError,
     Settlement,
+    Target,
     TargetReport,
     Upstream,
 )
@@ -89,6 +91,7 @@ class WebProcess(Host):
             retries=RetryBudget(),
             hedges=_saved_up_hedges(),
             health=HesitantHealth(self.breakers, world=world),
+            credentials_of=self._credentials_of,
         )
         self.is_stopping = False
         self.visitors: list[Visitor] = []
@@ -105,6 +108,9 @@ class WebProcess(Host):
         self.visitors.append(visitor)
         visitor.was_held_up = self.resumes_at > self._world.loop.time()
         self._world.loop.start(self, self._serve(visitor))
+
+    def _credentials_of(self, candidate: Candidate) -> Sequence[Credential]:
+        return self.snapshot.credentials_of(candidate)
 
     def learn(self, snapshot: Snapshot) -> None:
         """Serve from another snapshot from now on, unless a later one is known."""
@@ -336,16 +342,16 @@ class HesitantHealth:
         self.inner = breakers
         self._world = world
 
-    def admits(self, candidate: Candidate) -> bool:
+    def admits(self, target: Target) -> bool:
         if self._world.chance.hits(self._world.hesitation_share / 5):
             return False
-        return self.inner.admits(candidate)
+        return self.inner.admits(target)
 
-    def badness(self, candidate: Candidate) -> float:
-        return self.inner.badness(candidate)
+    def badness(self, target: Target) -> float:
+        return self.inner.badness(target)
 
-    def report(self, candidate: Candidate, report: TargetReport) -> None:
-        self.inner.report(candidate, report)
+    def report(self, target: Target, report: TargetReport) -> None:
+        self.inner.report(target, report)
 
 
 def _saved_up_hedges() -> HedgeBudget:

@@ -1,10 +1,11 @@
-"""What a seed's world is made of: models and their prices, judges, policies of all strategies, tenants and budgets."""
+"""What a seed's world is made of: models and their prices, the credentials of their vendors, judges, policies of all strategies, tenants and budgets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from dispatch_app.execution.ports import Credential
 from dispatch_app.snapshot.types import (
     ServedBudget,
     ServedKey,
@@ -61,16 +62,13 @@ class Setting:
     """The catalogue, the policies and the tenants. Budgets change their limits, switches come and go."""
 
     catalogue: Catalogue
+    credentials: Mapping[int, tuple[Credential, ...]]
     judges: Mapping[tuple[str, int], Judge]
     policies: dict[str, ServedPolicy]
     tenants: tuple[ServedTenant, ...]
     budgets: dict[int, BudgetRow]
     switches: list[Switch]
     epoch: int = 0
-
-    @property
-    def provider_ids(self) -> list[int]:
-        return sorted({model.provider_id for model in self.catalogue.values()})
 
     def keys_of(self, tenant: ServedTenant) -> ServedKey:
         """The one key of a tenant."""
@@ -97,7 +95,10 @@ class Setting:
             policies=dict(self.policies),
             drafts={},
             catalogue=self.catalogue,
-            providers={number: _provider(number) for number in self.provider_ids},
+            providers={
+                number: tuple(_provider(number, credential) for credential in credentials)
+                for number, credentials in self.credentials.items()
+            },
             kill_switches=tuple(self._served(switch) for switch in self.switches if not switch.is_lifted),
             judges=self.judges,
             quality={},
@@ -153,7 +154,13 @@ def draw_setting(chance: Chance) -> Setting:
         for budget in tenant.budgets
     }
     return Setting(
-        catalogue=catalogue, judges=judges, policies=policies, tenants=tenants, budgets=budgets, switches=[]
+        catalogue=catalogue,
+        credentials={number: _credentials(chance, number) for number in (1, 2, 3)},
+        judges=judges,
+        policies=policies,
+        tenants=tenants,
+        budgets=budgets,
+        switches=[],
     )
 
 
@@ -345,7 +352,12 @@ def _budget(
     )
 
 
-def _provider(number: int) -> ServedProvider:
+def _credentials(chance: Chance, provider_id: int) -> tuple[Credential, ...]:
+    ids = [10 * provider_id + place for place in range(chance.number(1, 3))]
+    return tuple(Credential(id=number, name=f"key-{number}", weight=chance.number(1, 5)) for number in ids)
+
+
+def _provider(number: int, credential: Credential) -> ServedProvider:
     return ServedProvider(
         id=number,
         name=f"vendor-{number}",
@@ -358,6 +370,6 @@ def _provider(number: int) -> ServedProvider:
         bills_server_errors=False,
         api_version="",
         region="",
-        credential="",
+        credential=credential,
         secret=None,
     )

@@ -180,6 +180,7 @@ class Simulation:
         for _ in range(self.chance.number(1, 3)):
             self._boot()
         self._draw_tempers()
+        self._draw_bad_credentials()
         arrivals = self._schedule_visitors(
             self.chance.number(4, 12), within_s=self.chance.one_of(0.02, TROUBLE_S * 0.75)
         )
@@ -247,6 +248,17 @@ class Simulation:
                 bills_failures=chance.hits(0.3),
             )
 
+    def _draw_bad_credentials(self) -> None:
+        """Some that were withdrawn, or have no quota left."""
+        chance = Chance(self.seed, "credentials")
+        share = chance.one_of(0.0, 0.3, 0.9)
+        for credentials in self.setting.credentials.values():
+            for credential in credentials:
+                if chance.hits(share):
+                    self.fleet.bad_credentials[credential.id] = chance.one_of(
+                        Fault.CREDENTIAL, Fault.QUOTA, Fault.RATE_LIMITED, Fault.RATE_LIMITED_UNTIL
+                    )
+
     async def _heal(self) -> None:
         """From here on nothing goes wrong any more, and nothing stands in the way."""
         healthy_at = max([TROUBLE_S, *(process.resumes_at for process in self.living)])
@@ -254,6 +266,7 @@ class Simulation:
         self.trace.note("world", "heals")
         self.server.heal()
         self.world.hesitation_share = 0.0
+        self.fleet.bad_credentials.clear()
         for temper in self.fleet.tempers.values():
             temper.fault_share = temper.odd_report_share = 0.0
             temper.slowest_s = 0.002

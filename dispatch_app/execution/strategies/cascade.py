@@ -21,18 +21,18 @@ async def cascade(attempts: Attempts) -> Accepted | None:
     rejected: Answer | None = None
     while (turn := await onward.next()) is not None:
         attempt = await attempts.begin(
-            turn.candidate,
+            turn.target,
             role=turn.role,
-            request=turn.request or validation.request_for(turn.candidate),
+            request=turn.request or validation.request_for(turn.target.candidate),
             facts=turn.facts,
         )
         if attempt is None:
             continue
         try:
-            answer = await attempts.perform(attempt, delivery=_delivery(attempts, turn.candidate))
+            answer = await attempts.perform(attempt, delivery=_delivery(attempts, turn.target.candidate))
         except UpstreamError as error:
             attempts.fail(attempt, error)
-            onward.failed(attempt.candidate, error)
+            onward.failed(attempt.target, error)
             continue
         findings = await validation.check(answer)
         attempts.post(answer, validation=findings)

@@ -24,14 +24,14 @@ async def first_answer(
     """
     onward = onward or Onward(attempts, role=role)
     while (turn := await onward.next()) is not None:
-        attempt = await attempts.begin(turn.candidate, role=turn.role, request=turn.request, facts=turn.facts)
+        attempt = await attempts.begin(turn.target, role=turn.role, request=turn.request, facts=turn.facts)
         if attempt is None:
             continue
         try:
             answer = await attempts.perform(attempt, delivery=delivery)
         except UpstreamError as error:
             attempts.fail(attempt, error)
-            onward.failed(attempt.candidate, error)
+            onward.failed(attempt.target, error)
             continue
         attempts.post(answer)
         return answer

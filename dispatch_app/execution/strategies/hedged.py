@@ -7,6 +7,7 @@ from dispatch_app.execution.attempt import Answer, RunningAttempt
 from dispatch_app.execution.attempts import Attempts, Delivery, can_stream
 from dispatch_app.execution.errors import DispatchError, UpstreamError
 from dispatch_app.execution.onward import Onward
+from dispatch_app.execution.ports import Target
 from dispatch_app.execution.strategies.accepted import Accepted
 from dispatch_app.execution.strategies.failover import failover, first_answer
 from dispatch_app.execution.tasks import all_ended
@@ -65,7 +66,7 @@ class _Race:
     async def _start(self, onward: Onward) -> bool:
         """Begin the first candidate that is admitted; False if none is."""
         while (turn := await onward.next()) is not None:
-            if await self._enter(turn.candidate, role=turn.role):
+            if await self._enter(turn.target, role=turn.role):
                 return True
         return False
 
@@ -73,12 +74,12 @@ class _Race:
         """Begin one more candidate. Without a ledger there is none, and the first one runs on."""
         attempts = self._attempts
         with suppress(DispatchError):
-            while attempts.may_go_on and (candidate := attempts.targets.take()) is not None:
-                if await self._enter(candidate, role=AttemptRole.HEDGE):
+            while attempts.may_go_on and (target := attempts.targets.take()) is not None:
+                if await self._enter(target, role=AttemptRole.HEDGE):
                     return
 
-    async def _enter(self, candidate: Candidate, *, role: AttemptRole) -> bool:
-        attempt = await self._attempts.begin(candidate, role=role)
+    async def _enter(self, target: Target, *, role: AttemptRole) -> bool:
+        attempt = await self._attempts.begin(target, role=role)
         if attempt is None:
             return False
         self._running.add(asyncio.create_task(self._perform(attempt)))
@@ -108,7 +109,7 @@ class _Race:
             is_beaten = self._winner is not None and self._winner is not attempt
             self._attempts.fail(attempt, error, is_aside=is_beaten)
             if not is_beaten:
-                self.onward.failed(attempt.candidate, error)
+                self.onward.failed(attempt.target, error)
             return None
         self._attempts.post(answer)
         return answer

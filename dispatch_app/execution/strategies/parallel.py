@@ -10,7 +10,7 @@ from dispatch_app.execution.confidence import confidence
 from dispatch_app.execution.errors import UpstreamError
 from dispatch_app.execution.onward import Onward
 from dispatch_app.execution.picking import PICK, PICK_IN_WORDS, Awaited, Entrant, pick
-from dispatch_app.execution.ports import Finding
+from dispatch_app.execution.ports import Finding, Target
 from dispatch_app.execution.said import essence_of, text_of
 from dispatch_app.execution.strategies.accepted import Accepted
 from dispatch_app.execution.strategies.cascade import none_passed
@@ -19,7 +19,6 @@ from dispatch_app.execution.tasks import all_ended
 from dispatch_app.execution.validation import Validation
 from policies_app.routing.codes import AttemptRole, LogprobMeasure, Pick
 from policies_app.routing.compilation import MOST_RACERS
-from policies_app.routing.types import Candidate
 
 SETTLING_S = 0.05
 """What is left of the deadline for picking and settling when the answers in hand must do."""
@@ -96,7 +95,7 @@ class _Contest:
         if not attempts.may_go_on:
             return []
         begun = await asyncio.gather(
-            *(self._enter(candidate) for candidate in self._take_racers()), return_exceptions=True
+            *(self._enter(target) for target in self._take_racers()), return_exceptions=True
         )
         admitted = [attempt for attempt in begun if isinstance(attempt, RunningAttempt)]
         failures = [failure for failure in begun if isinstance(failure, BaseException)]
@@ -106,16 +105,16 @@ class _Contest:
             raise failures[0]
         return [_Racer(place=place, attempt=attempt) for place, attempt in enumerate(admitted)]
 
-    def _take_racers(self) -> list[Candidate]:
+    def _take_racers(self) -> list[Target]:
         """So many that the judge can still be asked afterwards."""
         kept_free = 1 if self._plan.pick is Pick.JUDGE else 0
         width = max(1, min(MOST_RACERS, self._attempts.envelope.attempts_left - kept_free))
         taken = (self._attempts.targets.take() for _ in range(width))
-        return [candidate for candidate in taken if candidate is not None]
+        return [target for target in taken if target is not None]
 
-    async def _enter(self, candidate: Candidate) -> RunningAttempt | None:
-        request = self._validation.request_for(candidate)
-        return await self._attempts.begin(candidate, role=AttemptRole.PARALLEL, request=request)
+    async def _enter(self, target: Target) -> RunningAttempt | None:
+        request = self._validation.request_for(target.candidate)
+        return await self._attempts.begin(target, role=AttemptRole.PARALLEL, request=request)
 
     async def _race(self, racer: _Racer) -> None:
         attempts, attempt = self._attempts, racer.attempt

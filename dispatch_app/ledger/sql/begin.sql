@@ -155,12 +155,12 @@ BEGIN
             ON CONFLICT (created_at, id) DO NOTHING
     ), attempted AS (
         INSERT INTO attempt (id, created_at, dispatch_id, dispatch_created_at, tenant_id, position, role, model_id,
-                             provider_id, price_id, reserved_nanos, balance_ids, expires_at, start_offset_ms)
+                             provider_id, price_id, reserved_nanos, balance_ids, expires_at, start_offset_ms, credential)
         SELECT (attempt).id, (attempt).created_at, (dispatch).id, (dispatch).created_at, (dispatch).tenant_id,
                (attempt).position, (attempt).role, (attempt).model_id, (attempt).provider_id, (attempt).price_id,
                (attempt).reserved_nanos,
                ARRAY(SELECT balance_ids[named.slot] FROM unnest(slots) AS named (slot) WHERE balance_ids[named.slot] IS NOT NULL),
-               (attempt).expires_at, (attempt).start_offset_ms
+               (attempt).expires_at, (attempt).start_offset_ms, coalesce((attempt).credential, '')
           FROM admitted
     )
     UPDATE budget_balance AS balance

@@ -53,7 +53,7 @@ class Target:
             output_tokens=0,
         )
         for _ in range(times):
-            self.breaker.note(report, candidate=candidate or make_candidate(), now=self.now)
+            self.breaker.note(report, asker=candidate or make_candidate(), now=self.now)
 
     def passes(self, seconds: float) -> None:
         self.now += seconds

@@ -82,7 +82,7 @@ class BreakerMachine(RuleBasedStateMachine):
             output_tokens=0,
         )
 
-        self.breaker.note(report, candidate=attempt.candidate, now=self.now)
+        self.breaker.note(report, asker=attempt.candidate, now=self.now)
 
         after = self.breaker.status(self.now)
         if fault is not None and before.until is not None:
@@ -120,7 +120,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert self.breaker.admit(candidate, now=self.now)
         report = TargetReport(fault=None, retry_after_s=None, first_byte_ms=1, total_ms=1, output_tokens=1)
         self.now += 1
-        self.breaker.note(report, candidate=candidate, now=self.now)
+        self.breaker.note(report, asker=candidate, now=self.now)
         assert self.breaker.state(self.now) is HealthState.HEALTHY
         self.now += EJECTION_DECAY_S * MOST_EJECTION_S / EJECTION_BASE_S
         assert self.breaker.ejections(self.now) == 0

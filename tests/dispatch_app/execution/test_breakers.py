@@ -8,9 +8,8 @@ import pytest
 
 from dispatch_app.execution.breaker import JITTER, MOST_COOLDOWN_S, Cause
 from dispatch_app.execution.breakers import Breakers, SharedBlock, TargetKey, TargetState
-from dispatch_app.execution.ports import TargetReport
+from dispatch_app.execution.ports import Credential, Target, TargetReport
 from policies_app.routing.codes import FaultClass, HealthState
-from policies_app.routing.types import Candidate
 from tests.dispatch_app.routing_values import NOW, make_candidate
 
 
@@ -35,19 +34,23 @@ def breakers(clock: ManualClock) -> Breakers:
     return Breakers(clock=clock, random=Random(1))
 
 
-def candidate_of(name: str, *, number: int, provider: str = "vendor") -> Candidate:
+def target_of(name: str, *, number: int, provider: str = "vendor") -> Target:
     candidate = make_candidate(name, number=number)
-    return replace(candidate, model=replace(candidate.model, provider=provider))
+    return Target(candidate=replace(candidate, model=replace(candidate.model, provider=provider)))
 
 
-SMALL = candidate_of("small", number=1)
-LARGE = candidate_of("large", number=2)
-OTHER = candidate_of("other", number=3, provider="elsewhere")
+SMALL = target_of("small", number=1)
+LARGE = target_of("large", number=2)
+OTHER = target_of("other", number=3, provider="elsewhere")
+
+
+def with_credential(target: Target, name: str) -> Target:
+    return replace(target, credential=Credential(id=1, name=name))
 
 
 def ends(
     breakers: Breakers,
-    candidate: Candidate,
+    target: Target,
     fault: FaultClass | None = None,
     *,
     times: int = 1,
@@ -57,7 +60,7 @@ def ends(
         fault=fault, retry_after_s=retry_after_s, first_byte_ms=None, total_ms=0, output_tokens=0
     )
     for _ in range(times):
-        breakers.report(candidate, report)
+        breakers.report(target, report)
 
 
 def state_of(breakers: Breakers, model: str) -> TargetState:
@@ -73,18 +76,13 @@ def test_each_target_has_a_breaker_of_its_own(breakers: Breakers) -> None:
 
 
 def test_credentials_and_regions_are_targets_of_their_own(clock: ManualClock) -> None:
-    used = {"credential": "first"}
-
-    def key_of(candidate: Candidate) -> TargetKey:
-        return TargetKey(provider_id=1, credential=used["credential"], model_id=candidate.model.id, region="")
-
-    breakers = Breakers(clock=clock, random=Random(1), key_of=key_of)
-    ends(breakers, SMALL, FaultClass.CREDENTIAL_REFUSED)
-    assert not breakers.admits(SMALL)
+    breakers = Breakers(clock=clock, random=Random(1))
+    first, second = with_credential(SMALL, "first"), with_credential(SMALL, "second")
+    ends(breakers, first, FaultClass.CREDENTIAL_REFUSED)
+    assert not breakers.admits(first)
     assert breakers.fleet_health()[0]["small"].state is HealthState.OPEN
 
-    used["credential"] = "second"
-    assert breakers.admits(SMALL)
+    assert breakers.admits(second)
     # Somebody can still be asked for the model.
     assert "small" not in breakers.fleet_health()[0]
 
@@ -127,9 +125,9 @@ def test_every_change_is_seen_at_once(breakers: Breakers) -> None:
 
 
 def test_a_provider_is_degraded_when_half_of_what_is_called_of_it_is_ejected(breakers: Breakers) -> None:
-    third = candidate_of("third", number=4)
-    for candidate in (SMALL, LARGE, third, OTHER):
-        ends(breakers, candidate)
+    third = target_of("third", number=4)
+    for target in (SMALL, LARGE, third, OTHER):
+        ends(breakers, target)
 
     ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
     assert breakers.fleet_health()[1] == frozenset()
@@ -145,8 +143,8 @@ def test_rate_limits_degrade_no_provider(breakers: Breakers) -> None:
 
 
 def test_what_nobody_calls_any_more_does_not_hide_what_fails(breakers: Breakers, clock: ManualClock) -> None:
-    ends(breakers, candidate_of("old-a", number=8))
-    ends(breakers, candidate_of("old-b", number=9))
+    ends(breakers, target_of("old-a", number=8))
+    ends(breakers, target_of("old-b", number=9))
     clock.at += 301
 
     ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
@@ -154,8 +152,8 @@ def test_what_nobody_calls_any_more_does_not_hide_what_fails(breakers: Breakers,
     assert breakers.fleet_health()[1] == {"vendor"}
 
 
-def block(candidate: Candidate, *, cause: Cause = Cause.QUOTA, remaining_s: float = 100.0) -> SharedBlock:
-    model = candidate.model
+def block(target: Target, *, cause: Cause = Cause.QUOTA, remaining_s: float = 100.0) -> SharedBlock:
+    model = target.model
     return SharedBlock(
         key=TargetKey(provider_id=model.provider_id, credential="", model_id=model.id, region=""),
         model=model.name,
@@ -262,19 +260,18 @@ class Replaceable:
     def has(self, key: TargetKey, *, model: str) -> bool:
         return key.credential == self.credential
 
+    def targets_of(self, model: str) -> list[TargetKey]:
+        return []
+
 
 def test_a_new_credential_is_not_to_blame_for_the_old_one(clock: ManualClock) -> None:
     roster = Replaceable()
 
-    def key_of(candidate: Candidate) -> TargetKey:
-        return TargetKey(provider_id=1, credential=roster.credential, model_id=candidate.model.id, region="")
-
-    breakers = Breakers(clock=clock, random=Random(1), key_of=key_of, roster=roster)
-    small = candidate_of("small", number=1)
-    ends(breakers, small, FaultClass.CREDENTIAL_REFUSED)
+    breakers = Breakers(clock=clock, random=Random(1), roster=roster)
+    ends(breakers, with_credential(SMALL, "old"), FaultClass.CREDENTIAL_REFUSED)
     assert set(breakers.fleet_health()[0]) == {"small"}
 
     roster.credential = "new"
 
     assert breakers.fleet_health() == ({}, frozenset())
-    assert breakers.admits(small)
+    assert breakers.admits(with_credential(SMALL, "new"))

@@ -10,7 +10,7 @@ from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.canonical import ChunkChoice, Request, StreamPart
 from dispatch_app.execution.errors import InvalidReplyError, SupersededError
 from dispatch_app.execution.forwarding import Reception
-from dispatch_app.execution.ports import AttemptRecord
+from dispatch_app.execution.ports import AttemptRecord, Target
 from policies_app.routing.codes import AttemptRole
 from tests.dispatch_app.execution.scripted_upstream import USAGE, delta, report
 from tests.dispatch_app.routing_values import make_candidate, make_facts
@@ -43,7 +43,7 @@ def running() -> RunningAttempt:
     )
     return RunningAttempt(
         record=record,
-        candidate=candidate,
+        target=Target(candidate=candidate),
         request=Request(fields={}, stream=True, choices=1),
         facts=make_facts(),
         started_at=0.0,

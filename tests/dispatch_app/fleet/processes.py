@@ -56,7 +56,7 @@ class Process:
     def saw(self, *durations_ms: int, candidate=SMALL, fault: FaultClass | None = None) -> None:
         """Calls that took this long, from the first byte to the last in no time."""
         for duration_ms in durations_ms:
-            self.fleet.report(candidate, make_report(duration_ms, fault=fault))
+            self.fleet.report(candidate.model, make_report(duration_ms, fault=fault))
 
 
 def make_report(

@@ -273,7 +273,7 @@ async def test_a_model_goes_cold_by_the_passing_of_time(conninfo):
 async def test_calls_that_got_no_sign_of_life_warm_nothing(conninfo):
     snapshot = make_snapshot(catalogue=cold_after(300))
     async with running_processes(conninfo, snapshot=snapshot) as [process]:
-        process.fleet.report(SMALL, make_report(5, first_byte_ms=None, fault=FaultClass.UNREACHABLE))
+        process.fleet.report(SMALL.model, make_report(5, first_byte_ms=None, fault=FaultClass.UNREACHABLE))
         await process.exchange()
 
         assert "small" in process.fleet.current.cold_penalty_ms

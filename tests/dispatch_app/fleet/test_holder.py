@@ -45,7 +45,7 @@ async def eventually(holds: Callable[[], bool], *, within_s: float = 5.0) -> Non
 async def test_a_holder_comes_back_after_the_database_was_away(conninfo):
     holder = make_holder(conninfo)
     await holder.start()
-    holder.fleet.report(SMALL, make_report(100))
+    holder.fleet.report(SMALL.model, make_report(100))
     await eventually(lambda: samples(holder) == 1)
 
     with psycopg.connect(conninfo, autocommit=True) as probe:
@@ -53,7 +53,7 @@ async def test_a_holder_comes_back_after_the_database_was_away(conninfo):
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE application_name = 'signalbox fleet' AND datname = current_database()"
         )
-    holder.fleet.report(SMALL, make_report(100))
+    holder.fleet.report(SMALL.model, make_report(100))
 
     await eventually(lambda: samples(holder) == 2)
     await holder.stop()
@@ -63,7 +63,7 @@ async def test_what_was_seen_last_is_told_at_the_stop(conninfo):
     one, other = make_holder(conninfo), make_holder(conninfo)
     await one.start()
     for _ in range(3):
-        one.fleet.report(SMALL, make_report(100))
+        one.fleet.report(SMALL.model, make_report(100))
     await one.stop()
 
     await other.start()
@@ -76,7 +76,7 @@ async def test_without_a_database_a_process_starts_and_stops_all_the_same():
     began = time.monotonic()
 
     await holder.start(patience_s=0.1)
-    holder.fleet.report(SMALL, make_report(100))
+    holder.fleet.report(SMALL.model, make_report(100))
     assert samples(holder) == 0
     await holder.stop()
 
@@ -86,7 +86,7 @@ async def test_without_a_database_a_process_starts_and_stops_all_the_same():
 async def test_without_a_snapshot_everything_is_exchanged_and_nothing_is_read_into_the_state(conninfo):
     holder = make_holder(conninfo, is_loaded=False)
     await holder.start()
-    holder.fleet.report(SMALL, make_report(100))
+    holder.fleet.report(SMALL.model, make_report(100))
 
     await eventually(lambda: bool(holder.fleet.picture.last_used_at))
     assert samples(holder) == 0

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from dispatch_app.execution.breakers import Breakers
 from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.ports import TargetReport
+from dispatch_app.execution.ports import Target, TargetReport
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.health.publication import HealthPublication
 from dispatch_app.health.tally import TalliedHealth, Tally
@@ -75,7 +75,7 @@ class Process:
             wire_status=wire_status,
         )
         for _ in range(times):
-            self.health.report(candidate, report)
+            self.health.report(Target(candidate=candidate), report)
 
 
 @pytest_asyncio.fixture
@@ -167,8 +167,8 @@ async def test_long_rate_limits_are_taken_over_and_failures_are_not(
 
     await other.publication.publish(connection)
 
-    assert not other.breakers.admits(SMALL)
-    assert other.breakers.admits(LARGE)
+    assert not other.breakers.admits(Target(candidate=SMALL))
+    assert other.breakers.admits(Target(candidate=LARGE))
     until = other.breakers.fleet_health()[0]["small"].until
     assert until is not None
     assert 118 < (until - datetime.now(UTC)).total_seconds() < 133
@@ -181,14 +181,14 @@ async def test_what_was_learned_is_given_up_when_the_other_takes_it_back(
     await process.publication.publish(connection)
     await other.publication.publish(connection)
     await process.publication.publish(connection)
-    assert not other.breakers.admits(SMALL)
+    assert not other.breakers.admits(Target(candidate=SMALL))
 
     process.ends(SMALL, total_ms=0)  # somebody has paid
-    assert process.breakers.admits(SMALL)
+    assert process.breakers.admits(Target(candidate=SMALL))
     await process.publication.publish(connection)
     await other.publication.publish(connection)
 
-    assert other.breakers.admits(SMALL)
+    assert other.breakers.admits(Target(candidate=SMALL))
 
 
 async def test_a_telling_that_says_the_same_changes_nothing(
@@ -215,7 +215,7 @@ async def test_rows_of_a_process_that_died_are_not_believed(
 
     await other.publication.publish(connection)
 
-    assert other.breakers.admits(SMALL)
+    assert other.breakers.admits(Target(candidate=SMALL))
 
 
 async def test_rows_of_a_process_that_died_vanish(

@@ -37,7 +37,7 @@ QUESTION = "What is the capital of France?"
 
 def reach(transport: Transport, base_url: str, **fields: Any) -> ProviderUpstream:
     provider = ProviderRow(base_url=base_url, **fields)
-    return ProviderUpstream(transport=transport, find_provider=lambda _id: provider, now=lambda: NOW)
+    return ProviderUpstream(transport=transport, find_provider=lambda *_ids: provider, now=lambda: NOW)
 
 
 def call(*, stream: bool = False, deadline_s: float = 5.0, **fields: Any) -> UpstreamCall:
@@ -287,7 +287,7 @@ async def test_plain_http_is_not_spoken_unless_the_provider_may(
 
 
 async def test_an_unknown_provider_has_sent_nothing(transport: Transport) -> None:
-    upstream = ProviderUpstream(transport=transport, find_provider=lambda _id: None, now=lambda: NOW)
+    upstream = ProviderUpstream(transport=transport, find_provider=lambda *_ids: None, now=lambda: NOW)
 
     with pytest.raises(UnreachableError):
         await upstream.complete(call())
@@ -297,7 +297,9 @@ async def test_an_edited_provider_is_used_from_the_next_call_on(
     sandbox: SandboxServer, transport: Transport
 ) -> None:
     providers = {1: ProviderRow(base_url="http://127.0.0.1:9/v1")}
-    upstream = ProviderUpstream(transport=transport, find_provider=providers.get, now=lambda: NOW)
+    upstream = ProviderUpstream(
+        transport=transport, find_provider=lambda provider_id, _: providers.get(provider_id), now=lambda: NOW
+    )
     with pytest.raises(UnreachableError):
         await upstream.complete(call())
 

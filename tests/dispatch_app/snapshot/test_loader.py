@@ -1,6 +1,7 @@
 import pytest
 from django.db import connection
 
+from dispatch_app.execution.ports import NO_CREDENTIAL
 from dispatch_app.providers.adapter import adapter_of
 from dispatch_app.snapshot.loader import SnapshotLoader, load_snapshot
 from policies_app.models import (
@@ -234,6 +235,14 @@ def test_a_tenant_with_an_unknown_zone_does_not_take_the_others_down(caplog):
     assert "Mars/Olympus" in caplog.text
 
 
+def secrets_of(provider, snapshot):
+    return [served.secret for served in snapshot.providers[provider.pk]]
+
+
+def names_of(provider, snapshot):
+    return [served.credential.name for served in snapshot.providers[provider.pk]]
+
+
 def test_a_sealed_secret_is_opened_and_shows_in_no_repr():
     provider = make_provider()
     credential = Credential.objects.create(provider=provider, label="main")
@@ -241,7 +250,7 @@ def test_a_sealed_secret_is_opened_and_shows_in_no_repr():
 
     snapshot = load_snapshot()
 
-    assert snapshot.providers[provider.pk].secret == "sk-secret-1234"
+    assert secrets_of(provider, snapshot) == ["sk-secret-1234"]
     assert "sk-secret" not in repr(snapshot)
 
 
@@ -250,7 +259,33 @@ def test_a_secret_can_stay_in_the_environment(monkeypatch):
     Credential.objects.create(provider=provider, label="main", environment_variable="VENDOR_KEY")
     monkeypatch.setenv("VENDOR_KEY", "from-outside")
 
-    assert load_snapshot().providers[provider.pk].secret == "from-outside"
+    assert secrets_of(provider, load_snapshot()) == ["from-outside"]
+    assert names_of(provider, load_snapshot()) == ["main …side"]
+
+
+def test_a_variable_that_is_not_set_takes_its_credential_out_of_service(caplog):
+    provider = make_provider("vendor")
+    Credential.objects.create(provider=provider, label="outside", environment_variable="NOT_SET_ANYWHERE")
+    credential = Credential.objects.create(provider=provider, label="main")
+    set_provider_secret(credential=credential, secret="sk-main-1234", author_name="ops")
+
+    assert secrets_of(provider, load_snapshot()) == ["sk-main-1234"]
+    assert "vendor/outside is out of service: the variable NOT_SET_ANYWHERE is not set" in caplog.text
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_provider_that_asks_for_a_secret_is_never_called_without(enabled):
+    provider = make_provider()
+    Credential.objects.create(
+        provider=provider, label="outside", environment_variable="NOT_SET_ANYWHERE", enabled=enabled
+    )
+
+    [served] = load_snapshot().providers[provider.pk]
+
+    assert (served.secret, served.lacks_secret) == (None, True)
+    assert served.credential.name == (
+        "outside (the variable NOT_SET_ANYWHERE is not set)" if enabled else "outside (disabled)"
+    )
 
 
 def test_a_credential_is_called_otherwise_when_its_secret_is_another():
@@ -259,11 +294,17 @@ def test_a_credential_is_called_otherwise_when_its_secret_is_another():
     names = []
     for secret in ("sk-first-aaaa", "sk-other-bbbb"):
         set_provider_secret(credential=credential, secret=secret, author_name="ada")
-        names.append(load_snapshot().providers[provider.pk].credential)
+        names += names_of(provider, load_snapshot())
 
-    assert names == ["main aaaa", "main bbbb"]
-    without = make_provider("open")
-    assert load_snapshot().providers[without.pk].credential == ""
+    assert names == ["main …aaaa", "main …bbbb"]
+
+
+def test_a_provider_without_credentials_is_called_without():
+    provider = make_provider()
+
+    [served] = load_snapshot().providers[provider.pk]
+
+    assert (served.credential, served.secret, served.lacks_secret) == (NO_CREDENTIAL, None, False)
 
 
 def test_a_model_says_how_it_goes_cold():
@@ -323,16 +364,23 @@ def test_quality_scores_are_served_by_model_and_task():
 def test_a_provider_says_where_it_runs():
     provider = make_provider(region="eu-west")
 
-    assert load_snapshot().providers[provider.pk].region == "eu-west"
+    assert [served.region for served in load_snapshot().providers[provider.pk]] == ["eu-west"]
 
 
-def test_the_first_enabled_credential_counts():
+def test_every_enabled_credential_is_served_with_its_weight():
     provider = make_provider()
-    for label, enabled in (("off", False), ("first", True), ("second", True)):
-        credential = Credential.objects.create(provider=provider, label=label, enabled=enabled)
+    for label, weight, enabled in (("off", 1, False), ("first", 1, True), ("second", 3, True)):
+        credential = Credential.objects.create(provider=provider, label=label, weight=weight, enabled=enabled)
         set_provider_secret(credential=credential, secret=f"secret-{label}", author_name="ops")
 
-    assert load_snapshot().providers[provider.pk].secret == "secret-first"
+    snapshot = load_snapshot()
+
+    assert secrets_of(provider, snapshot) == ["secret-first", "secret-second"]
+    assert [served.credential.weight for served in snapshot.providers[provider.pk]] == [1, 3]
+    second = snapshot.find_provider(provider.pk, credential.pk)
+    assert second is not None
+    assert second.secret == "secret-second"
+    assert snapshot.find_provider(provider.pk, 0) is None
 
 
 def test_a_secret_that_does_not_open_costs_only_its_provider(caplog):
@@ -343,9 +391,9 @@ def test_a_secret_that_does_not_open_costs_only_its_provider(caplog):
 
     providers = load_snapshot().providers
 
-    assert providers[provider.pk].secret is None
-    assert providers[other.pk].secret == "fine"
-    assert "not usable" in caplog.text
+    assert [served.lacks_secret for served in providers[provider.pk]] == [True]
+    assert [served.secret for served in providers[other.pk]] == ["fine"]
+    assert "cannot be opened" in caplog.text
 
 
 def test_active_switches_only_are_served_by_the_names_that_routing_compares():
