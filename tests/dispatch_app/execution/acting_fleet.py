@@ -1,9 +1,9 @@
 """Models that act as a test tells them: when they answer, what, and how sure they are."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, StreamPart
@@ -16,7 +16,10 @@ USAGE = Usage(input_tokens=10, output_tokens=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """One answer: after `delay_s`, `text` in `pieces` with pauses of `pause_s`; or `error`, after `breaks_after` pieces."""
+    """One answer: after `delay_s`, `text` in `pieces` with pauses of `pause_s`; or `error`, after `breaks_after` pieces.
+
+    `refuses` has the errors that credentials meet, by name.
+    """
 
     text: str = "Hi"
     delay_s: float = 0.0
@@ -28,6 +31,7 @@ class Act:
     finish_reason: str = "stop"
     message: dict[str, Any] = field(default_factory=dict)
     usage: Usage | None = USAGE
+    refuses: Mapping[str, UpstreamError] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -89,7 +93,9 @@ class ActingFleet:
     def _enter(self, call: UpstreamCall) -> Act:
         self.calls.append(call)
         acts = self.acts[call.candidate.model.name]
-        return acts.pop(0) if len(acts) > 1 else acts[0]
+        act = acts.pop(0) if len(acts) > 1 else acts[0]
+        refused = act.refuses.get(call.credential.name)
+        return act if refused is None else replace(act, error=refused)
 
     @asynccontextmanager
     async def _present(self, call: UpstreamCall) -> AsyncIterator[None]:

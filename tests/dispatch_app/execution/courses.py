@@ -13,7 +13,13 @@ from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.hedge_budget import HedgeBudget
 from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.ports import DispatchRecord, Finding, ModelRates
+from dispatch_app.execution.ports import (
+    NO_CREDENTIAL,
+    Credential,
+    DispatchRecord,
+    Finding,
+    ModelRates,
+)
 from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.execution.shrinking import Rooms, no_rooms
 from policies_app.routing.codes import AttemptRole, Strategy
@@ -82,6 +88,7 @@ class Course:
     rooms: Rooms = no_rooms
     drains: Drains = field(default_factory=Drains)
     rates: ModelRates | None = None
+    credentials: Sequence[Credential] = (NO_CREDENTIAL,)
     sink: CollectingSink = field(default_factory=CollectingSink)
     fleet: ActingFleet = field(init=False)
     dispatch: Dispatch = field(init=False)
@@ -174,6 +181,7 @@ class Course:
                 health=self.health,
                 drains=self.drains,
                 rates=self.rates,
+                credentials_of=lambda _candidate: self.credentials,
             ),
         )
 

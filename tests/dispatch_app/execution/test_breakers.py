@@ -248,20 +248,24 @@ def test_the_same_seed_gives_the_same_times(clock: ManualClock) -> None:
 
 
 class Replaceable:
-    """A roster in which every target has the credential that is valid now."""
+    """A roster in which every target has the credential that is valid now, and small another one beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, spare: str = "") -> None:
         self.credential = "old"
+        self.spare = spare
 
     @property
     def version(self) -> object:
         return self.credential
 
     def has(self, key: TargetKey, *, model: str) -> bool:
-        return key.credential == self.credential
+        return key.credential in {self.credential, self.spare}
 
     def targets_of(self, model: str) -> list[TargetKey]:
-        return []
+        names = [name for name in (self.credential, self.spare) if name]
+        return [
+            TargetKey(provider_id=1, credential=name, model_id=SMALL.model.id, region="") for name in names
+        ]
 
 
 def test_a_new_credential_is_not_to_blame_for_the_old_one(clock: ManualClock) -> None:
@@ -275,3 +279,49 @@ def test_a_new_credential_is_not_to_blame_for_the_old_one(clock: ManualClock) ->
 
     assert breakers.fleet_health() == ({}, frozenset())
     assert breakers.admits(with_credential(SMALL, "new"))
+
+
+def test_a_model_whose_credential_is_refused_takes_traffic_with_one_that_was_never_called(
+    clock: ManualClock,
+) -> None:
+    breakers = Breakers(clock=clock, random=Random(1), roster=Replaceable(spare="spare"))
+
+    ends(breakers, with_credential(SMALL, "old"), FaultClass.CREDENTIAL_REFUSED)
+    assert breakers.fleet_health() == ({}, frozenset())
+
+    ends(breakers, with_credential(SMALL, "spare"), FaultClass.QUOTA_EXHAUSTED)
+    targets, degraded = breakers.fleet_health()
+    assert targets["small"].state is HealthState.COOLING
+    assert degraded == {"vendor"}
+
+
+def test_what_one_credential_cannot_do_says_nothing_of_the_provider(breakers: Breakers) -> None:
+    for target in (SMALL, LARGE):
+        ends(breakers, with_credential(target, "first"), FaultClass.CREDENTIAL_REFUSED)
+        ends(breakers, with_credential(target, "second"))
+
+    assert breakers.fleet_health() == ({}, frozenset())
+
+
+def test_a_rate_limit_cools_one_credential_alone(breakers: Breakers, clock: ManualClock) -> None:
+    first, second = with_credential(SMALL, "first"), with_credential(SMALL, "second")
+
+    ends(breakers, first, FaultClass.RATE_LIMITED, retry_after_s=8)
+    assert not breakers.admits(first)
+    assert breakers.admits(second)
+
+    clock.at += 9
+    assert breakers.admits(first)
+
+
+def test_a_probe_is_known_whatever_became_of_its_candidate(breakers: Breakers, clock: ManualClock) -> None:
+    ends(breakers, SMALL, FaultClass.SERVER_ERROR, times=5)
+    clock.at += 6
+    probe = replace(SMALL, asker=object())
+    assert breakers.admits(probe)
+    assert not breakers.admits(replace(SMALL, asker=object()))
+
+    shrunk = replace(probe, candidate=replace(probe.candidate, output_tokens_limit=1))
+    ends(breakers, shrunk, FaultClass.SUPERSEDED)
+
+    assert breakers.admits(replace(SMALL, asker=object()))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from dispatch_app.execution.errors import (
     UnreachableError,
     UpstreamError,
 )
-from dispatch_app.execution.ports import UpstreamCall
+from dispatch_app.execution.ports import Credential, UpstreamCall
 from dispatch_app.providers import upstream as upstream_module
 from dispatch_app.providers.transport import Transport
 from dispatch_app.providers.upstream import ProviderUpstream
@@ -361,3 +362,32 @@ async def test_cancelled_calls_leave_no_connection_behind_and_mix_no_replies(
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds: int | None) -> None:
     assert upstream_module._retry_after_s(header, now=NOW) == seconds
+
+
+async def test_each_credential_is_called_with_its_own_secret(transport: Transport) -> None:
+    async with SandboxServer() as sandbox:
+        providers = {
+            number: ProviderRow(base_url=sandbox.base_url, secret=f"secret-{number}") for number in (1, 2)
+        }
+        upstream = ProviderUpstream(
+            transport=transport, find_provider=lambda _, number: providers.get(number), now=lambda: NOW
+        )
+
+        for number in (1, 2, 1):
+            asked = replace(call(), credential=Credential(id=number, name=f"key-{number}"))
+            await upstream.complete(asked)
+
+        shown = [dict(request.headers)["authorization"] for request in sandbox.journal.requests]
+    assert shown == ["Bearer secret-1", "Bearer secret-2", "Bearer secret-1"]
+
+
+async def test_a_provider_whose_secret_is_not_to_be_had_is_not_called(
+    sandbox: SandboxServer, transport: Transport
+) -> None:
+    upstream = reach(transport, sandbox.base_url, secret=None, lacks_secret=True)
+
+    with pytest.raises(CredentialRefusedError) as raised:
+        await upstream.complete(call())
+
+    assert raised.value.wire_status is None
+    assert sandbox.connections.accepted == 0
