@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 
 from dispatch_app.alerts.admin import AlertAdmin, AlertDestinationAdmin
+from dispatch_app.credentials.admin import ServedProviderAdmin
 from dispatch_app.models import Attempt, BudgetBalance, Dispatch, ServingProcess
 from policies_app.admin.access import ReadOnlyAdmin
 from policies_app.admin.fields import show_usd
@@ -22,7 +23,7 @@ from policies_app.admin.pages import row_or_404
 from policies_app.roles import SEE_COSTS
 from policies_app.routing.codes import AttemptState, DispatchStatus
 
-__all__ = ["AlertAdmin", "AlertDestinationAdmin"]
+__all__ = ["AlertAdmin", "AlertDestinationAdmin", "ServedProviderAdmin"]
 
 _STATUS_COLOURS = {
     DispatchStatus.OPEN.value: "info",
@@ -166,6 +167,7 @@ class AttemptAdmin(LogAdmin):
         ("created_at", RangeDateTimeFilter),
         ("tenant", RelatedDropdownFilter),
         ("model", RelatedDropdownFilter),
+        ("credential", FieldTextFilter),
         ("fault", FieldTextFilter),
     )
     list_select_related = ("tenant", "model")
@@ -177,6 +179,7 @@ class AttemptAdmin(LogAdmin):
         "role",
         "model",
         "provider",
+        "credential",
         "shown_state",
         "wire_status",
         "fault",

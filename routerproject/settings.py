@@ -211,6 +211,11 @@ BUDGET_RAISE_ALONE_PCT = int(_RAISE_ALONE_PCT) if _RAISE_ALONE_PCT else None
 KEEP_WARM_DAILY_CENTS = env.int("KEEP_WARM_DAILY_CENTS", default=100)
 KEEP_WARM_OUTPUT_TOKENS = env.int("KEEP_WARM_OUTPUT_TOKENS", default=1)
 
+# A credential is tested by a real call of a model. The budget of such tests, as it is made, in US cents a day (the admin
+# changes it later), and the output limit of one.
+CONNECTION_TEST_DAILY_CENTS = env.int("CONNECTION_TEST_DAILY_CENTS", default=100)
+CONNECTION_TEST_OUTPUT_TOKENS = env.int("CONNECTION_TEST_OUTPUT_TOKENS", default=16)
+
 # How alerts are mailed, e.g. smtp+tls://user:password@mail.example.com:587; without it, letters go to the worker's log.
 _MAIL = env.email_url("EMAIL_URL", default="consolemail://")
 EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]

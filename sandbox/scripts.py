@@ -10,7 +10,7 @@ from sandbox.refusals import REFUSALS
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fault and the requests that it befalls: of one model, holding a text, so many times.
+    """A fault and the requests that it befalls: of one model, holding a text, made with one key, so many times.
 
     Without a fault, those requests go well.
     """
@@ -18,10 +18,15 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fault: Fault | None
     model: str | None = None
     contains: str | None = None
+    key: str | None = None
     times: int | None = None
 
-    def matches(self, *, model: str, text: str) -> bool:
-        return self.model in {None, model} and (self.contains is None or self.contains in text)
+    def matches(self, *, model: str, text: str, keys: str = "") -> bool:
+        return (
+            self.model in {None, model}
+            and (self.contains is None or self.contains in text)
+            and (self.key is None or self.key in keys)
+        )
 
 
 def parse_fault(text: str) -> Fault:
@@ -77,11 +82,14 @@ class FaultBoard:
         with self._lock:
             return tuple(self._scripts)
 
-    def take(self, *, model: str, text: str) -> Fault | None:
-        """Return the fault of the first script that matches, and count it down."""
+    def take(self, *, model: str, text: str, keys: str) -> Fault | None:
+        """Return the fault of the first script that matches, and count it down.
+
+        `keys` holds whatever the request showed to say whose it is.
+        """
         with self._lock:
             for position, script in enumerate(self._scripts):
-                if script.matches(model=model, text=text):
+                if script.matches(model=model, text=text, keys=keys):
                     self._count_down(position, script)
                     return script.fault
         return None

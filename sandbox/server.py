@@ -90,14 +90,15 @@ class SandboxServer:
         *,
         model: str | None = None,
         contains: str | None = None,
+        key: str | None = None,
         times: int | None = None,
     ) -> None:
-        """Let the next `times` requests that match (all, if None) meet a fault.
+        """Let the next `times` requests that match (all, if None) meet a fault; `key` is what they are made with.
 
         :raises ValueError: if a textual fault is neither JSON, nor a kind, nor a status code.
         """
         parsed = parse_fault(fault) if isinstance(fault, str) else fault
-        self._vendor.faults.add(Script(fault=parsed, model=model, contains=contains, times=times))
+        self._vendor.faults.add(Script(fault=parsed, model=model, contains=contains, key=key, times=times))
 
     def script_in_turn(
         self,

@@ -22,6 +22,7 @@ from sandbox.speech import UNSCRIPTED
 from sandbox.wire import HttpRequest, Reply
 
 SCRIPT_METADATA_KEY = "sandbox"
+_KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 _MODELS_CREATED_AT = 1_767_225_600
 
@@ -131,7 +132,10 @@ class Vendor:
                 raise ApiError(status=400, message=f"Invalid fault: {error}", param="metadata") from error
             if script.matches(model=chat.model, text=""):
                 return script.fault
-        return self.faults.take(model=chat.model, text=request.body.decode(errors="replace"))
+        shown = (request.head.header(name) or "" for name in _KEY_HEADERS)
+        return self.faults.take(
+            model=chat.model, text=request.body.decode(errors="replace"), keys=" ".join(shown)
+        )
 
     def _render(
         self, chat: ChatRequest, completion: Completion, fault: Fault | None, spoken: WireFormat

@@ -28,6 +28,6 @@ def alert_about_targets() -> None:
             kind=kind,
             key=f"{row.provider_id}:{row.credential}:{today}",
             tenant_id=None,
-            title=f"{row.provider} {deed}",
+            title=": ".join(filter(None, [f"{row.provider} {deed}", row.credential])),
             details={"provider": row.provider, "credential": row.credential, "model": row.model},
         )

@@ -50,6 +50,7 @@ class AttemptSerializer(CostAwareSerializer):
             "role",
             "model",
             "provider",
+            "credential",
             "state",
             "wire_status",
             "fault",

@@ -72,6 +72,8 @@ def _lead(attempt: ToldAttempt) -> str:
     match attempt.role:
         case AttemptRole.RETRY:
             return f"{model} was asked once more and"
+        case AttemptRole.ROTATION:
+            return f"{model} was asked with another credential and"
         case AttemptRole.FALLBACK:
             return f"{model} was asked instead and"
         case AttemptRole.ESCALATION:

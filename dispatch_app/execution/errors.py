@@ -181,8 +181,8 @@ class CredentialRefusedError(UpstreamError):
     """Never told as a 401: it is not the client's key that was refused."""
 
     fault = FaultClass.CREDENTIAL_REFUSED
-    rotates = True
     client_code = ErrorCode.UPSTREAM_UNREACHABLE
+    rotates = True
     is_billable = False
 
 

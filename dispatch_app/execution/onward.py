@@ -1,4 +1,4 @@
-"""Where a dispatch goes on after a fault: to the same model with another credential, to the next one, to the same target again, on from a broken stream, or nowhere."""
+"""Where a dispatch goes on after a fault: to another credential, the next model, the same target again, on from a broken stream, or nowhere."""
 
 import asyncio
 import random

@@ -8,36 +8,25 @@ long as callers keep it warm.
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
-from random import Random
 
-import msgspec
 import psycopg
 from django.conf import settings
 from django.db import connection
 
-from dispatch_app.break_glass import BreakGlass
 from dispatch_app.database import database_conninfo
-from dispatch_app.execution.breakers import Breakers
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError
-from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.retry_budget import RetryBudget
+from dispatch_app.execution.order import Order
 from dispatch_app.fleet.account import KEEP_WARM, keep_warm_key
 from dispatch_app.fleet.exchange import tell
 from dispatch_app.fleet.observations import Observations
+from dispatch_app.fleet.own_dispatches import decide_own, open_ledger, own_order, own_ports
 from dispatch_app.fleet.warmth import cold_penalties
-from dispatch_app.gateway.admission import Inputs, decide, order_of
-from dispatch_app.gateway.openai_chat import parse_chat
-from dispatch_app.gateway.openai_embeddings import parse_embeddings
-from dispatch_app.gateway.prompt import Prompt
-from dispatch_app.gateway.services import SystemClock, new_id
+from dispatch_app.gateway.services import SystemClock
 from dispatch_app.ledger.ledger import PostgresLedger
 from dispatch_app.providers.transport import Transport
 from dispatch_app.providers.upstream import ProviderUpstream
-from dispatch_app.snapshot.budget_usage import BudgetUsage
 from dispatch_app.snapshot.loader import load_snapshot
 from dispatch_app.snapshot.types import Snapshot
 from policies_app.models import Model
@@ -50,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 MOST_EARLY_S = 45
 """How long before it would go cold a model is pinged, if it stays warm for long enough: the task runs every 30 s."""
-BEGIN_PATIENCE_S = 5.0
 
 MAKE_ROWS_SQL = """
 INSERT INTO fleet_warmth (model_id) SELECT unnest(%(model_ids)s::bigint[]) ON CONFLICT DO NOTHING
@@ -95,24 +83,12 @@ async def _ping_all(due: LastUses, *, public_id: str, address: str) -> None:
     """Ping the models that are due, all at once, and tell the web processes which of them are warm."""
     # In a thread of its own, because the loader closes its thread's connection.
     snapshot = await asyncio.to_thread(load_snapshot)
-    break_glass = BreakGlass(state_dir=settings.STATE_DIR)
-    break_glass.look()
-    ledger = PostgresLedger(
-        conninfo=address,
-        budget_usage=BudgetUsage(),
-        begin_patience_s=BEGIN_PATIENCE_S,
-        is_stopped=lambda: break_glass.is_broken,
-    )
-    await ledger.start()
-    try:
-        async with Transport() as transport:
-            pings = Pings(
-                snapshot=snapshot, last_uses=due, public_id=public_id, ledger=ledger, transport=transport
-            )
-            due_models = [model for model in snapshot.catalogue.values() if model.id in due]
-            answered = await asyncio.gather(*(pings.send(model) for model in due_models))
-    finally:
-        await ledger.stop()
+    async with open_ledger(address) as ledger, Transport() as transport:
+        pings = Pings(
+            snapshot=snapshot, last_uses=due, public_id=public_id, ledger=ledger, transport=transport
+        )
+        due_models = [model for model in snapshot.catalogue.values() if model.id in due]
+        answered = await asyncio.gather(*(pings.send(model) for model in due_models))
     seen = Observations()
     for model, is_warm in zip(due_models, answered, strict=True):
         if is_warm:
@@ -140,19 +116,14 @@ class Pings:
                 snapshot.catalogue.values(), last_used_at=used, now=self.clock.now()
             )
         )
-        # A policy that has a model's name stands before the model; here it is the model that is meant.
-        self._snapshot = replace(snapshot, policies={})
-        self._key = snapshot.keys[public_id]
-        self._ports = Ports(
+        self._snapshot = snapshot
+        self._public_id = public_id
+        self._ports = own_ports(
             ledger=ledger,
             upstream=ProviderUpstream(
                 transport=transport, find_provider=snapshot.find_provider, now=self.clock.now
             ),
             clock=self.clock,
-            new_id=new_id,
-            retries=RetryBudget(),
-            hedges=HedgeBudget(),
-            health=Breakers(clock=self.clock, random=Random()),  # noqa: S311 - jitter
             credentials_of=snapshot.credentials_of,
         )
 
@@ -169,35 +140,23 @@ class Pings:
         return True
 
     def _order(self, model: CatalogueModel) -> Order | None:
-        """The ping as a dispatch; None if it cannot be made now, or nothing would bound what pings cost."""
-        now = self.clock.now()
-        admission = decide(
+        """The ping as a dispatch; None if it cannot be made now."""
+        admission = decide_own(
             snapshot=self._snapshot,
-            budget_usage=BudgetUsage(),
+            public_id=self._public_id,
+            model=model,
+            task=KEEP_WARM,
+            output_tokens=settings.KEEP_WARM_OUTPUT_TOKENS,
+            clock=self.clock,
             fleet=self._fleet,
-            key=self._key,
-            prompt=_prompt(model.name, embeds=model.embeds),
-            inputs=Inputs(task=KEEP_WARM, tags={}, timeout_ms=None),
-            dispatch_id=new_id(),
-            now=now,
         )
-        plan = admission.decision.plan
-        if plan is None or not admission.budgets or not self._key.tenant.enabled:
+        order = own_order(
+            admission,
+            snapshot=self._snapshot,
+            public_id=self._public_id,
+            clock=self.clock,
+            timeout_ms=None,
+        )
+        if order is None:
             logger.warning("Model %s is not kept warm: %s", model.name, admission.reason)
-            return None
-        return order_of(admission, plan=plan, received_at=self.clock.monotonic(), timeout_ms=None, now=now)
-
-
-def _prompt(model: str, *, embeds: bool) -> Prompt:
-    """The least that can be asked of a model."""
-    if embeds:
-        return parse_embeddings(msgspec.json.encode({"model": model, "input": "ping"}))
-    return parse_chat(
-        msgspec.json.encode(
-            {
-                "model": model,
-                "messages": [{"role": "user", "content": "ping"}],
-                "max_tokens": settings.KEEP_WARM_OUTPUT_TOKENS,
-            }
-        )
-    )
+        return order

@@ -95,7 +95,7 @@ class SnapshotLoader:
                 snapshot = self._read(_begin_at_one_instant())
         finally:
             connection.close()
-        for provider in snapshot.providers.values():
+        for provider, *_ in snapshot.providers.values():
             # Imported here, in a thread: the first request of a format would keep the event loop waiting for it.
             adapter_of(provider.wire_format)
         return snapshot
@@ -332,8 +332,7 @@ def _credentials(row: Provider) -> Sequence[_Called]:
 
 
 def _credential(row: CredentialRow, last_four: str) -> Credential:
-    # Another name when the secret is another: what is held against the old one says nothing of the new.
-    return Credential(id=row.pk, name=name_of(label=row.label, last_four=last_four), weight=row.weight)
+    return Credential(id=row.pk, name=name_of(row, last_four=last_four), weight=row.weight)
 
 
 def _as_called(row: Provider, called: _Called) -> ServedProvider:

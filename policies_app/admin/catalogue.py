@@ -23,10 +23,11 @@ from policies_app.admin.fields import CheckboxesField, UsdField, show_usd
 from policies_app.admin.price_imports import PriceImports
 from policies_app.admin.quirks import QuirksForm, quirks_fieldset
 from policies_app.admin.stopping import Stoppable
-from policies_app.models import Credential, Model, Price, Provider
+from policies_app.models import AuditAction, Credential, Model, Price, Provider
 from policies_app.models.choices import choices_of
 from policies_app.routing.codes import Capability, KillScope
-from policies_app.services.credentials import set_provider_secret
+from policies_app.services.audit import fields_of, record_action, record_change, record_creation
+from policies_app.services.credentials import read_secret, set_provider_secret
 from policies_app.services.prices import set_price
 from policies_app.validation import model_errors
 
@@ -56,7 +57,7 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Credential
-        fields = ("label", "secret", "environment_variable", "enabled")
+        fields = ("label", "weight", "secret", "environment_variable", "enabled")
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
@@ -69,13 +70,26 @@ class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
 class CredentialInline(TabularInline):
     model = Credential
     form = CredentialForm
-    fields = ("label", "secret", "shown_secret", "environment_variable", "enabled")
-    readonly_fields = ("shown_secret",)
+    fields: tuple[str, ...] = (
+        "label",
+        "weight",
+        "secret",
+        "shown_secret",
+        "environment_variable",
+        "enabled",
+    )
+    readonly_fields: tuple[str, ...] = ("shown_secret",)
     extra = 0
 
     @admin.display(description="Secret on file")
     def shown_secret(self, credential: Credential) -> str:
-        return f"…{credential.last_four}" if credential.last_four else "none"
+        """Its end, wherever it is: the web process that shows this page has the variables of those that serve."""
+        reading = read_secret(credential=credential)
+        if reading.secret is not None:
+            return f"…{reading.last_four}" if reading.last_four else "too short to be shown"
+        if credential.environment_variable:
+            return "variable not set"
+        return "none" if credential.sealed_secret is None else "cannot be opened"
 
 
 @admin.register(Provider)
@@ -128,11 +142,26 @@ class ProviderAdmin(Stoppable, NeverDeleted, AuditedAdmin):
         return len(provider.models.all())
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001
+        """Save the credentials, each change in the audit trail."""
+        author = author_of(request)
+        before = {row.pk: fields_of(row) for row in Credential.objects.filter(provider=form.instance)}
+        for row in formset.deleted_forms:
+            if row.instance.pk is not None:
+                record_action(
+                    action=AuditAction.DELETED,
+                    subject=row.instance,
+                    author_name=author,
+                    before=before[row.instance.pk],
+                )
         super().save_formset(request, form, formset, change)
+        for added in formset.new_objects:
+            record_creation(subject=added, author_name=author)
+        for changed, _names in formset.changed_objects:
+            record_change(subject=changed, before=before[changed.pk], author_name=author)
         for row in formset.forms:
             secret = row.cleaned_data.get("secret")
             if secret and not row.cleaned_data.get("DELETE"):
-                set_provider_secret(credential=row.instance, secret=secret, author_name=author_of(request))
+                set_provider_secret(credential=row.instance, secret=secret, author_name=author)
 
 
 class FleetModelForm(QuirksForm):

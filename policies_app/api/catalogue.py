@@ -16,7 +16,7 @@ from policies_app.api.viewsets import AddOnlyViewSet, EditableViewSet
 from policies_app.api.vocabularies import CAPABILITIES, REFUSED_PARAMETERS
 from policies_app.models import Credential, Model, Price, Provider
 from policies_app.price_catalogue.types import NotPublished, PublishedModel
-from policies_app.services.credentials import set_provider_secret
+from policies_app.services.credentials import mend_credential, set_provider_secret
 from policies_app.services.price_imports import (
     Comparison,
     Standing,
@@ -71,6 +71,7 @@ class CredentialSerializer(StrictModelSerializer):
             "id",
             "provider",
             "label",
+            "weight",
             "secret",
             "has_secret",
             "last_four",
@@ -96,6 +97,15 @@ class CredentialViewSet(EditableViewSet, mixins.DestroyModelMixin):
     queryset = Credential.objects.select_related("provider").order_by("provider__name", "label")
     serializer_class = CredentialSerializer
     filterset_class = CredentialFilter
+    action_permissions = {"mend": "policies_app.change_credential"}
+
+    @extend_schema(request=None, responses=CredentialSerializer)
+    @action(detail=True, methods=["post"])
+    def mend(self, request: Request, pk: str) -> Response:
+        """Its vendor takes it again: within 250 ms, no process holds anything against it any more."""
+        credential = self.get_object()
+        mend_credential(credential=credential, author_name=self.author_name())
+        return Response(CredentialSerializer(credential, context=self.get_serializer_context()).data)
 
     @transaction.atomic
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:

@@ -1,11 +1,11 @@
-"""Several credentials of a provider share its calls by weight."""
+"""Several credentials of a provider share its calls by weight, and can be declared mended."""
 
 import django.core.validators
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("policies_app", "0019_model_quirks")]
+    dependencies = [("policies_app", "0017_price_sources")]
 
     operations = [
         migrations.AddField(
@@ -16,6 +16,11 @@ class Migration(migrations.Migration):
                 help_text="Of several credentials, each gets a share of the calls by its weight.",
                 validators=[django.core.validators.MinValueValidator(1)],
             ),
+        ),
+        migrations.AddField(
+            model_name="credential",
+            name="times_mended",
+            field=models.PositiveSmallIntegerField(default=0, editable=False),
         ),
         migrations.AddConstraint(
             model_name="credential",

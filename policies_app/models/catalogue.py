@@ -96,6 +96,7 @@ class Credential(models.Model):
     )
     sealed_secret = models.BinaryField(null=True, editable=False)
     last_four = models.CharField(max_length=4, blank=True, editable=False)
+    times_mended = models.PositiveSmallIntegerField(default=0, editable=False)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

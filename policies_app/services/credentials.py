@@ -5,15 +5,19 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 
 from policies_app.models import AuditAction, Credential
 from policies_app.sealing import UnsealError, seal, secret_key_from_text, unseal
-from policies_app.services.audit import record_action
+from policies_app.services.audit import fields_of, record_action, record_change
 from policies_app.services.errors import ServiceError
 
 _LONGEST_SECRET = 4_096
 # Shorter secrets would be given away by their end.
 _SHORTEST_WITH_LAST_FOUR = 12
+# Whoever may edit providers must not be able to have these sent to an address of their own.
+_OWN_VARIABLES = frozenset({"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL"})
+_OWN_PREFIX = "SIGNALBOX_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,8 @@ def set_provider_secret(*, credential: Credential, secret: str, author_name: str
     credential.sealed_secret = seal(plaintext=secret, key=_key(), bound_to=_binding(credential))
     credential.last_four = _last_four(secret)
     credential.environment_variable = ""
-    credential.save(update_fields=["sealed_secret", "last_four", "environment_variable"])
+    credential.times_mended = 0
+    credential.save(update_fields=["sealed_secret", "last_four", "environment_variable", "times_mended"])
     record_action(
         action=AuditAction.SECRET_SET,
         subject=credential,
@@ -58,6 +63,8 @@ def set_provider_secret(*, credential: Credential, secret: str, author_name: str
 def read_secret(*, credential: Credential) -> SecretReading:
     """Return the secret that calls with `credential` show."""
     name = credential.environment_variable
+    if name in _OWN_VARIABLES or name.startswith(_OWN_PREFIX):
+        return SecretReading(problem=f"the variable {name} is Signalbox's own, and no vendor's")
     try:
         secret = os.environ.get(name) if name else open_secret(credential=credential)
         if not secret:
@@ -70,9 +77,19 @@ def read_secret(*, credential: Credential) -> SecretReading:
     return SecretReading(secret=secret)
 
 
-def name_of(*, label: str, last_four: str) -> str:
-    """What a credential is called on pages and in the log."""
-    return f"{label} …{last_four}" if last_four else label
+@transaction.atomic
+def mend_credential(*, credential: Credential, author_name: str) -> None:
+    """Declare that its vendor takes it again: within 250 ms, nothing that is held against it counts any more."""
+    before = fields_of(credential)
+    Credential.objects.filter(pk=credential.pk).update(times_mended=F("times_mended") + 1)
+    credential.refresh_from_db(fields=["times_mended"])
+    record_change(subject=credential, before=before, author_name=author_name)
+
+
+def name_of(credential: Credential, *, last_four: str) -> str:
+    """What a credential is called on pages, in the log and by breakers: otherwise when its secret is another, or was mended."""
+    name = f"{credential.label} …{last_four}" if last_four else credential.label
+    return f"{name} #{credential.times_mended + 1}" if credential.times_mended else name
 
 
 def open_secret(*, credential: Credential) -> str | None:

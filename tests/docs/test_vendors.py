@@ -242,7 +242,9 @@ async def test_it_is_called_as_every_vendor_is(vendor: str) -> None:
         return UpstreamCall(request=request, candidate=make_candidate(), deadline_at=deadline_at)
 
     async with Transport() as transport:
-        upstream = ProviderUpstream(transport=transport, find_provider=lambda *_ids: provider, now=lambda: NOW)
+        upstream = ProviderUpstream(
+            transport=transport, find_provider=lambda *_ids: provider, now=lambda: NOW
+        )
         reply = await upstream.complete(call(stream=False))
         async with upstream.stream(call(stream=True)) as parts:
             streamed = [part async for part in parts]

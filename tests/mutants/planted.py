@@ -151,7 +151,7 @@ _ENVELOPE = (
     Mutant(
         name="the same target is retried without end",
         path=_ONWARD,
-        search="        self._retried.add(candidate.model.name)\n",
+        search="        self._retried.add(target.model.name)\n",
         replace="",
         tests=EXECUTION,
     ),

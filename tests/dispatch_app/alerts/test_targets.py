@@ -29,7 +29,7 @@ def test_a_refused_credential_is_told_once_however_many_targets_and_processes_se
 
     alert = Alert.objects.get()
     assert alert.kind == AlertKind.CREDENTIAL_REFUSED
-    assert alert.title == "acme refuses the credential"
+    assert alert.title == "acme refuses the credential: main"
     assert alert.details["credential"] == "main"
 
 

@@ -20,6 +20,7 @@ def provider_form(provider, **fields):
         "credentials-TOTAL_FORMS": 1,
         "credentials-INITIAL_FORMS": 0,
         "credentials-0-label": "main",
+        "credentials-0-weight": 1,
         "credentials-0-enabled": "on",
         "credentials-0-provider": provider.pk,
     }
@@ -79,6 +80,42 @@ def test_an_empty_secret_keeps_the_one_that_there_is(ops):
     )
 
     assert open_secret(credential=Credential.objects.get(label="renamed")) == SECRET
+
+
+def test_every_edit_of_a_credential_is_in_the_audit_trail(ops):
+    provider = make_provider("openai")
+    save_provider(ops, provider, credentials__0__secret=SECRET)
+    credential = Credential.objects.get()
+    there = {"credentials__INITIAL_FORMS": 1, "credentials__0__id": credential.pk}
+
+    save_provider(ops, provider, **there, credentials__0__weight=5)
+    save_provider(ops, provider, **there, credentials__0__weight=5, credentials__0__DELETE="on")
+
+    entries = AuditEntry.objects.filter(subject_type="credential").order_by("id")
+    assert [entry.action for entry in entries] == ["created", "secret_set", "changed", "deleted"]
+    assert (entries[2].before, entries[2].after) == ({"weight": 1}, {"weight": 5})
+
+
+def test_a_weight_is_at_least_one(ops):
+    answer = save_provider(
+        ops, make_provider("openai"), credentials__0__secret=SECRET, credentials__0__weight=0
+    )
+
+    assert "greater than or equal to 1" in answer.content.decode()
+    assert not Credential.objects.exists()
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "variable not set"), ("sk-from-outside-7788", "…7788")])
+def test_the_page_says_whether_a_variable_is_set_and_how_it_ends(ops, monkeypatch, value, shown):
+    provider = make_provider("openai")
+    Credential.objects.create(provider=provider, label="outside", environment_variable="VENDOR_KEY")
+    if value is not None:
+        monkeypatch.setenv("VENDOR_KEY", value)
+
+    page = ops.get(f"/admin/policies_app/provider/{provider.pk}/change/").content.decode()
+
+    assert shown in page
+    assert "sk-from-outside" not in page
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,23 @@ def test_a_secret_goes_in_sealed_and_never_comes_out(ops):
     assert all(SECRET not in f"{entry.before}{entry.after}" for entry in AuditEntry.objects.all())
 
 
+def test_a_credential_has_a_weight_and_can_be_mended(ops):
+    make_provider("openai")
+    created = ops.post(
+        "/api/v1/credentials/",
+        {"provider": "openai", "label": "main", "secret": SECRET, "weight": 3},
+        format="json",
+    ).json()
+    refused = ops.patch(f"/api/v1/credentials/{created['id']}/", {"weight": 0}, format="json")
+
+    mended = ops.post(f"/api/v1/credentials/{created['id']}/mend/")
+
+    assert created["weight"] == 3
+    assert (refused.status_code, list(refused.json())) == (400, ["weight"])
+    assert mended.status_code == 200
+    assert Credential.objects.get().times_mended == 1
+
+
 def test_changing_a_label_keeps_the_secret(ops):
     make_provider("openai")
     created = ops.post(

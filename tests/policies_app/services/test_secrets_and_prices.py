@@ -19,7 +19,14 @@ from policies_app.services.api_keys import (
     disable_api_key,
     rotate_api_key,
 )
-from policies_app.services.credentials import UnusableSecretError, open_secret, set_provider_secret
+from policies_app.services.credentials import (
+    UnusableSecretError,
+    mend_credential,
+    name_of,
+    open_secret,
+    read_secret,
+    set_provider_secret,
+)
 from policies_app.services.prices import PriceExistsError, set_price
 from tests.factories import make_model, make_policy, make_provider, make_tenant
 
@@ -127,6 +134,32 @@ def test_a_secret_that_no_header_carries_is_refused(secret):
 
     with pytest.raises(UnusableSecretError):
         set_provider_secret(credential=credential, secret=secret, author_name="ops")
+
+
+@pytest.mark.parametrize("variable", ["SECRET_KEY", "DATABASE_URL", "SIGNALBOX_ENCRYPTION_KEY"])
+def test_what_is_signalboxs_own_is_no_secret_for_a_vendor(monkeypatch, variable):
+    monkeypatch.setenv(variable, "what-nobody-else-may-know")
+    credential = Credential(label="main", environment_variable=variable)
+
+    reading = read_secret(credential=credential)
+
+    assert (reading.secret, reading.last_four) == (None, "")
+    assert reading.problem == f"the variable {variable} is Signalbox's own, and no vendor's"
+
+
+def test_a_mended_credential_is_called_otherwise_until_its_secret_is_replaced():
+    credential = Credential.objects.create(provider=make_provider(), label="main")
+    set_provider_secret(credential=credential, secret="sk-first-secret-1234", author_name="ops")
+    assert name_of(credential, last_four="1234") == "main …1234"
+
+    for name in ("main …1234 #2", "main …1234 #3"):
+        mend_credential(credential=credential, author_name="ops")
+        assert name_of(credential, last_four="1234") == name
+    entry = AuditEntry.objects.latest("id")
+    assert (entry.before, entry.after) == ({"times_mended": 1}, {"times_mended": 2})
+
+    set_provider_secret(credential=credential, secret="sk-other-secret-5678", author_name="ops")
+    assert name_of(credential, last_four="5678") == "main …5678"
 
 
 def test_a_price_holds_from_its_instant_on_and_the_older_one_stays():
