@@ -64,6 +64,7 @@ class Vendor:
     first_byte_timeout_ms: int = 10_000
     idle_timeout_ms: int = 10_000
     bills_server_errors: bool = False
+    lacks_secret: bool = False
 
 
 _BEDROCK = "https://bedrock-runtime.eu-west-1.amazonaws.com"
