@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("policies_app", "0019_model_quirks"),
+        ("policies_app", "0016_model_quirks"),
     ]
 
     operations = [

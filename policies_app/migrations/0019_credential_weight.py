@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("policies_app", "0017_price_sources")]
+    dependencies = [("policies_app", "0018_embeddings")]
 
     operations = [
         migrations.AddField(
