@@ -108,8 +108,7 @@ class Vendor:
 
     def _embed(self, request: HttpRequest, spoken: WireFormat, embedding_format: EmbeddingFormat) -> Exchange:
         model, asked = embedding_format.model_of(request), embedding_format.read_texts(request)
-        text = request.body.decode(errors="replace")
-        fault = _in_shape(self.faults.take(model=model, text=text), spoken)
+        fault = _in_shape(self._fault_for(model, request), spoken)
         embedding = embed(asked)
         usage = reported_usage(fault, embedding.usage.as_wire())
         reply = embedding_format.render_vectors(request, embedding, usage=usage)
@@ -132,10 +131,12 @@ class Vendor:
                 raise ApiError(status=400, message=f"Invalid fault: {error}", param="metadata") from error
             if script.matches(model=chat.model, text=""):
                 return script.fault
+        return self._fault_for(chat.model, request)
+
+    def _fault_for(self, model: str, request: HttpRequest) -> Fault | None:
         shown = (request.head.header(name) or "" for name in _KEY_HEADERS)
-        return self.faults.take(
-            model=chat.model, text=request.body.decode(errors="replace"), keys=" ".join(shown)
-        )
+        text = request.body.decode(errors="replace")
+        return self.faults.take(model=model, text=text, keys=" ".join(shown))
 
     def _render(
         self, chat: ChatRequest, completion: Completion, fault: Fault | None, spoken: WireFormat
