@@ -28,7 +28,6 @@ MOST_TOKEN_IDS = 300_000
 _CONSUMED = frozenset(
     {"model", "stream", "encoding_format", "user", "metadata", "store", "service_tier", "messages"}
 )
-
 _NOT_HERE = frozenset({"messages", "stream"})
 
 _Text = Annotated[str, Meta(min_length=1)]
@@ -44,6 +43,9 @@ class _EmbeddingFields(msgspec.Struct):
     encoding_format: Literal["float", "base64"] | None = None
     user: EndUser | None = None
     metadata: Metadata | None = None
+
+
+_KNOWN = frozenset(_EmbeddingFields.__struct_fields__)
 
 
 class _Texts(msgspec.Struct):
@@ -105,7 +107,7 @@ def read_embeddings(document: dict[str, Any]) -> Prompt:
             fields=fields | {"input": inputs}, stream=False, choices=1, operation=Operation.EMBEDDINGS
         ),
         input_tokens=sum(estimates),
-        input_tokens_bound=sum(sizes) + (FRAMING_TOKENS_OF_A_TEXT * len(inputs) if are_texts else 0),
+        input_tokens_bound=sum(sizes) + len(inputs) * _most_around(fields, are_texts=are_texts),
         images=0,
         output_tokens=None,
         needs=frozenset({Capability.EMBEDDINGS}),
@@ -150,6 +152,13 @@ def _inputs(told: str | list[Any]) -> list[str] | list[list[int]]:
             return check_fields({"input": told}, _TokenIds).input
         case _:
             return check_fields({"input": told}, _Texts).input
+
+
+def _most_around(fields: dict[str, Any], *, are_texts: bool) -> int:
+    """The most tokens that a vendor can put around each text: its own, and whatever it makes of fields that are not known here."""
+    framing = FRAMING_TOKENS_OF_A_TEXT if are_texts else 0
+    others = {name: fields[name] for name in fields.keys() - _KNOWN}
+    return framing + len(_encode(others)) if others else framing
 
 
 def _features(asked: _EmbeddingFields, *, are_texts: bool) -> frozenset[WireFeature]:

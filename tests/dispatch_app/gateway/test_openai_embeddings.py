@@ -56,6 +56,16 @@ def test_no_usage_costs_more_than_is_reserved(told: Any, price: Price) -> None:
     assert prompt.longest_input_tokens <= prompt.input_tokens <= prompt.input_tokens_bound
 
 
+@given(inputs, st.text(st.characters(categories=["L", "N", "Zs"]), max_size=200))
+def test_what_a_vendor_may_put_before_each_text_is_reserved(told: Any, instruction: str) -> None:
+    """Servers of this format have fields of their own, such as an instruction that each text is prefixed with."""
+    plain, prefixed = parse(input=told), parse(input=told, instruction=instruction)
+
+    added = prefixed.input_tokens_bound - plain.input_tokens_bound
+    assert added >= prefixed.inputs * len(instruction.encode())
+    assert parse(input=told, dimensions=64).input_tokens_bound == plain.input_tokens_bound
+
+
 @given(inputs, prices, st.integers(0, 10**9))
 def test_what_a_budget_does_not_cover_is_not_shrunk(told: Any, price: Price, left_nanos: int) -> None:
     """There is no output that could be asked for less of."""
