@@ -41,14 +41,17 @@ class UnusableSecretError(ServiceError):
 def set_provider_secret(*, credential: Credential, secret: str, author_name: str, reason: str = "") -> None:
     """Seal `secret` into the credential's row, in place of what it held. Processes use it within 250 ms.
 
+    Nothing that was held against the old one counts, also where both end alike or show no end: it counts as mended then.
+
     :raises UnusableSecretError: if it is empty, too long, or holds anything but visible ASCII.
     """
     _require_usable(secret)
-    before = credential.last_four
+    before, known = credential.last_four, read_secret(credential=credential)
     credential.sealed_secret = seal(plaintext=secret, key=_key(), bound_to=_binding(credential))
     credential.last_four = _last_four(secret)
     credential.environment_variable = ""
-    credential.times_mended = 0
+    is_told_apart = known.secret is None or known.last_four != credential.last_four
+    credential.times_mended = 0 if is_told_apart else credential.times_mended + 1
     credential.save(update_fields=["sealed_secret", "last_four", "environment_variable", "times_mended"])
     record_action(
         action=AuditAction.SECRET_SET,

@@ -162,6 +162,26 @@ def test_a_mended_credential_is_called_otherwise_until_its_secret_is_replaced():
     assert name_of(credential, last_four="5678") == "main …5678"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("sk-an-old-secret-1234", "sk-a-new-secret-1234", "main …1234 #2"),
+        ("sk-an-old-secret-1234", "sk-an-old-secret-1234", "main …1234 #2"),
+        ("short", "other", "main #2"),
+        ("sk-an-old-secret-1234", "sk-a-new-secret-5678", "main …5678"),
+        ("short", "sk-a-new-secret-5678", "main …5678"),
+    ],
+)
+def test_a_replaced_secret_is_called_otherwise_even_if_it_ends_alike(old, new, name):
+    """What breakers hold against the old one, they hold by its name."""
+    credential = Credential.objects.create(provider=make_provider(), label="main")
+    set_provider_secret(credential=credential, secret=old, author_name="ops")
+
+    set_provider_secret(credential=credential, secret=new, author_name="ops")
+
+    assert name_of(credential, last_four=read_secret(credential=credential).last_four) == name
+
+
 def test_a_price_holds_from_its_instant_on_and_the_older_one_stays():
     model = make_model()
     later = timezone.now() + timedelta(days=1)
