@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 30.0
 VENDOR_SECRET = "vendor-secret-1234"
+ACCESS_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,10 +178,26 @@ def vendor_of_session() -> Iterator[SandboxServer]:
 @pytest.fixture
 def vendor(vendor_of_session: SandboxServer) -> SandboxServer:
     """A vendor without latency, faults or memory of other tests."""
-    vendor_of_session.clear_faults()
-    vendor_of_session.ledger.clear()
-    vendor_of_session.journal.clear()
-    return vendor_of_session
+    return _made_new(vendor_of_session)
+
+
+@pytest.fixture(scope="session")
+def bedrock_of_session() -> Iterator[SandboxServer]:
+    with serve_in_thread(SandboxServer(api_key=ACCESS_KEY)) as server:
+        yield server
+
+
+@pytest.fixture
+def bedrock(bedrock_of_session: SandboxServer) -> SandboxServer:
+    """Such a vendor that takes nothing but what is signed with `ACCESS_KEY`."""
+    return _made_new(bedrock_of_session)
+
+
+def _made_new(server: SandboxServer) -> SandboxServer:
+    server.clear_faults()
+    server.ledger.clear()
+    server.journal.clear()
+    return server
 
 
 @pytest.fixture(scope="module")

@@ -168,7 +168,7 @@ class FleetModelForm(QuirksForm):
     capabilities = CheckboxesField(
         choices=choices_of(Capability),
         required=False,
-        help_text="A request that needs what is not ticked never goes there. With embeddings ticked, nothing else does.",
+        help_text=Model._meta.get_field("capabilities").help_text,
     )
 
     class Meta(QuirksForm.Meta):

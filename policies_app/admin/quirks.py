@@ -7,6 +7,7 @@ from unfold.widgets import UnfoldAdminExpandableTextareaWidget, UnfoldAdminTexta
 
 from policies_app.admin.fields import CheckboxesField
 from policies_app.models import Model
+from policies_app.models.catalogue import QUIRK_FIELDS
 from policies_app.routing.codes import RefusedParameter
 
 _IN_WORDS = {
@@ -15,16 +16,6 @@ _IN_WORDS = {
     RefusedParameter.SAMPLING_WHILE_REASONING: "temperature, top_p and top_k, if it is to think",
     RefusedParameter.UNKNOWN_FIELDS: "fields that Signalbox does not know",
 }
-QUIRK_FIELDS = (
-    "system_prefix",
-    "system_suffix",
-    "system_role",
-    "refused_parameters",
-    "output_limit_parameter",
-    "reasoning_control",
-    "thinks_unasked",
-    "fixed_parameters",
-)
 QUIRKS: tuple[str, dict[str, Any]] = (
     "Quirks",
     {
@@ -39,7 +30,7 @@ class QuirksForm(forms.ModelForm):  # type: ignore[type-arg]
     refused_parameters = CheckboxesField(
         choices=[(code.value, _IN_WORDS.get(code, code.value)) for code in RefusedParameter],
         required=False,
-        help_text="What is ticked is left out for this model, and the caller is told in x-dispatch-dropped.",
+        help_text=Model._meta.get_field("refused_parameters").help_text,
     )
     fixed_parameters = forms.JSONField(
         required=False,

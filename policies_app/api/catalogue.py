@@ -15,6 +15,7 @@ from policies_app.api.filters import CredentialFilter, ModelFilter, PriceFilter
 from policies_app.api.viewsets import AddOnlyViewSet, EditableViewSet
 from policies_app.api.vocabularies import CAPABILITIES, REFUSED_PARAMETERS
 from policies_app.models import Credential, Model, Price, Provider
+from policies_app.models.catalogue import QUIRK_FIELDS
 from policies_app.price_catalogue.types import NotPublished, PublishedModel
 from policies_app.services.credentials import mend_credential, set_provider_secret
 from policies_app.services.price_imports import (
@@ -161,14 +162,7 @@ class ModelSerializer(StrictModelSerializer):
             "cold_after_s",
             "cold_penalty_ms",
             "keep_warm",
-            "system_prefix",
-            "system_suffix",
-            "system_role",
-            "refused_parameters",
-            "output_limit_parameter",
-            "reasoning_control",
-            "thinks_unasked",
-            "fixed_parameters",
+            *QUIRK_FIELDS,
             "enabled",
             "created_at",
         )

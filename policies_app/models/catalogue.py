@@ -22,6 +22,17 @@ from policies_app.routing.codes import (
 
 NANOS_PER_USD = 1_000_000_000
 MOST_FRAGMENT_LENGTH = 20_000
+QUIRK_FIELDS = (
+    "system_prefix",
+    "system_suffix",
+    "system_role",
+    "refused_parameters",
+    "output_limit_parameter",
+    "reasoning_control",
+    "thinks_unasked",
+    "fixed_parameters",
+)
+"""The fields of a model's row that say what it is told otherwise than others."""
 
 
 class Provider(models.Model):

@@ -12,11 +12,10 @@ from policies_app.models import Credential, Model
 from policies_app.routing.codes import WireFormat
 from policies_app.services.credentials import set_provider_secret
 from sandbox.faults import Fault, FaultKind
-from sandbox.server import SandboxServer, serve_in_thread
+from sandbox.server import SandboxServer
 from tests.factories import make_key, make_policy, make_provider, make_tenant
-from tests.running_servers import RunningGateway, attempt_rows, make_sandbox_fleet, publish
+from tests.running_servers import ACCESS_KEY, RunningGateway, attempt_rows, make_sandbox_fleet, publish
 
-ACCESS_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.sandbox-frontier:0"
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 WEATHER: Any = {
@@ -28,20 +27,6 @@ WEATHER: Any = {
 }
 PNG = "iVBORw0KGgo="
 CLOCK: Any = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}
-
-
-@pytest.fixture(scope="module")
-def bedrock_of_module() -> Iterator[SandboxServer]:
-    with serve_in_thread(SandboxServer(api_key=ACCESS_KEY)) as server:
-        yield server
-
-
-@pytest.fixture
-def bedrock(bedrock_of_module: SandboxServer) -> SandboxServer:
-    bedrock_of_module.clear_faults()
-    bedrock_of_module.ledger.clear()
-    bedrock_of_module.journal.clear()
-    return bedrock_of_module
 
 
 @pytest.fixture

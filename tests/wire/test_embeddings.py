@@ -4,7 +4,6 @@ import json
 import math
 import struct
 from base64 import b64decode
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,7 +17,7 @@ from policies_app.services.credentials import set_provider_secret
 from sandbox.embeddings import vector_of
 from sandbox.faults import Fault, FaultKind
 from sandbox.fleet import EMBEDDING
-from sandbox.server import SandboxServer, serve_in_thread
+from sandbox.server import SandboxServer
 from sandbox.tokens import count_tokens
 from tests.factories import (
     make_budget,
@@ -31,6 +30,7 @@ from tests.factories import (
     make_tenant,
 )
 from tests.running_servers import (
+    ACCESS_KEY,
     RunningGateway,
     attempt_rows,
     dispatch_rows,
@@ -40,23 +40,8 @@ from tests.running_servers import (
 
 TEXT = "The food was delicious."
 OTHER = "Das Essen war köstlich. 🍜"
-ACCESS_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 NANOS_A_TOKEN = EMBEDDING.price.input_nanos // 1_000_000
 FRAMING_TOKENS = 16
-
-
-@pytest.fixture(scope="module")
-def bedrock_of_module() -> Iterator[SandboxServer]:
-    with serve_in_thread(SandboxServer(api_key=ACCESS_KEY)) as server:
-        yield server
-
-
-@pytest.fixture
-def bedrock(bedrock_of_module: SandboxServer) -> SandboxServer:
-    bedrock_of_module.clear_faults()
-    bedrock_of_module.ledger.clear()
-    bedrock_of_module.journal.clear()
-    return bedrock_of_module
 
 
 @pytest.fixture
