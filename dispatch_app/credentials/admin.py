@@ -21,8 +21,12 @@ TEST_CREDENTIALS = "policies_app.change_credential"
 
 
 class ServedCredentialInline(CredentialInline):
-    fields = (*CredentialInline.fields, "state", "test")
+    fields = (*CredentialInline.fields, "state")
     readonly_fields = (*CredentialInline.readonly_fields, "state", "test")
+
+    def get_fields(self, request: HttpRequest, obj: Provider | None = None) -> tuple[str, ...]:
+        """A test is offered to those who may have one."""
+        return (*self.fields, "test") if request.user.has_perm(TEST_CREDENTIALS) else self.fields
 
     @admin.display(description="State")
     def state(self, credential: Credential) -> str:

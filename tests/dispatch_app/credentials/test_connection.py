@@ -203,9 +203,13 @@ def test_whoever_may_not_change_credentials_may_not_spend_money_on_them(
     shop: Shop, credential: Credential, client: Client
 ) -> None:
     client.force_login(make_finance())
+    address = f"/admin/policies_app/provider/credentials/{credential.pk}/test/"
 
-    answer = client.post(f"/admin/policies_app/provider/credentials/{credential.pk}/test/")
+    page = client.get(f"/admin/policies_app/provider/{shop.fleet.provider.pk}/change/").content.decode()
+    answer = client.post(address)
 
+    assert "not called in the last 15 minutes" in page
+    assert address not in page
     assert answer.status_code == 403
     assert not dispatch_rows()
 
