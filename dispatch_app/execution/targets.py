@@ -67,8 +67,11 @@ class Targets:
             self._rotating.append(entry)
 
     def beside(self, candidate: Candidate) -> Target:
-        """Whom to ask of a candidate that is not the plan's, such as a judge."""
-        targets = [target for _, target in self._untried([_Entry(candidate=candidate)])]
+        """Whom to ask of a candidate that is not the plan's, such as a judge. What a budget forbids is the ledger's to say."""
+        targets = [
+            Target(candidate=candidate, credential=credential)
+            for credential in in_order(self._credentials_of(candidate), subject=self._subject)
+        ]
         if len(targets) == 1:
             return targets[0]
         return next((target for target in targets if self._health.admits(target)), targets[0])

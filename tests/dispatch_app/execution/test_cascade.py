@@ -20,6 +20,7 @@ from policies_app.routing.validators import (
 )
 from tests.dispatch_app.execution.acting_fleet import Act
 from tests.dispatch_app.execution.courses import JUDGE, Course, planned, target
+from tests.dispatch_app.execution.in_memory_ledger import InMemoryLedger
 
 SURE = LogprobAtLeast(measure=LogprobMeasure.MEAN, at_least=0.8)
 JUDGED = JudgedAtLeast(judge=JUDGE.reference, at_least=0.7)
@@ -199,6 +200,23 @@ async def test_a_judge_that_fails_or_cannot_be_asked_accepts_nothing() -> None:
     assert missing.findings("small")[0].actual == "the judge cannot be asked"
     assert failing.ledger.outcome.status is DispatchStatus.SUCCEEDED
     assert failing.ledger.outcome.error_code == ""
+
+
+async def test_a_judge_that_a_budget_does_not_cover_accepts_nothing() -> None:
+    """A candidate was refused before, for less than the judge would reserve."""
+    dear, small = target("dear", number=2, cost=2), target("small", JUDGED, number=1)
+    case = Course(
+        strategy=Strategy.CASCADE,
+        targets=[dear, small],
+        acts={"small": Act(text="4"), "judge": Act(text="9")},
+        plan={"judges": (planned(),)},
+        ledger=InMemoryLedger(limit_nanos=small.bound_nanos),
+    )
+
+    assert await case.text() == "4"
+
+    assert case.story == [("small", AttemptRole.FALLBACK)]
+    assert case.dispatch.progress.validated is False
 
 
 async def test_what_the_judge_is_asked_holds_the_answer_as_data() -> None:
