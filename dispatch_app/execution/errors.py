@@ -4,6 +4,7 @@
 
     UpstreamError                     one attempt failed                  fails over  retries  money
      ├── UnreachableError             no request byte was sent            yes         no       nothing
+     │    └── CredentialGoneError     it was taken away meanwhile         rotates     no       nothing
      ├── RateLimitedError             429                                 rotates     no       nothing
      ├── QuotaExhaustedError          429 or 402 for want of credit       rotates     no       nothing
      ├── ServerFailedError            5xx, 408                            yes         yes      bound, if the vendor bills it
@@ -121,6 +122,12 @@ class UnreachableError(UpstreamError):
     fault = FaultClass.UNREACHABLE
     client_code = ErrorCode.UPSTREAM_UNREACHABLE
     is_billable = False
+
+
+class CredentialGoneError(UnreachableError):
+    """The credential was switched off or deleted after it had been chosen for this call."""
+
+    rotates = True
 
 
 class RateLimitedError(UpstreamError):

@@ -11,6 +11,7 @@ import httpx
 
 from dispatch_app.execution.canonical import Operation, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
+    CredentialGoneError,
     CredentialRefusedError,
     DeadlineExceededError,
     FirstByteTimeoutError,
@@ -136,7 +137,7 @@ class ProviderUpstream:
         ids = (call.candidate.model.provider_id, call.credential.id)
         provider = self._find_provider(*ids)
         if provider is None:
-            raise UnreachableError
+            raise CredentialGoneError
         if provider.lacks_secret:
             raise CredentialRefusedError
         route = self._routes.get(ids)

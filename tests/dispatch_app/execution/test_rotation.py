@@ -9,6 +9,7 @@ import pytest
 
 from dispatch_app.execution.credentials import in_order
 from dispatch_app.execution.errors import (
+    CredentialGoneError,
     CredentialRefusedError,
     DispatchError,
     ErrorCode,
@@ -30,6 +31,7 @@ FAULTS = [
     CredentialRefusedError(wire_status=403),
     RateLimitedError(wire_status=429, retry_after_s=40),
     QuotaExhaustedError(wire_status=402),
+    CredentialGoneError(),
 ]
 
 

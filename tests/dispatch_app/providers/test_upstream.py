@@ -10,6 +10,7 @@ import pytest
 
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
+    CredentialGoneError,
     CredentialRefusedError,
     DeadlineExceededError,
     FirstByteTimeoutError,
@@ -222,6 +223,13 @@ async def test_a_silent_vendor_meets_the_deadline_where_it_comes_before_the_firs
         await reach(transport, sandbox.base_url, first_byte_timeout_ms=5_000).complete(call(deadline_s=0.2))
 
     assert asyncio.get_running_loop().time() - started_at < 3.0
+
+
+async def test_a_credential_that_was_taken_away_meanwhile_has_sent_nothing(transport: Transport) -> None:
+    upstream = ProviderUpstream(transport=transport, find_provider=lambda *_ids: None, now=lambda: NOW)
+
+    with pytest.raises(CredentialGoneError):
+        await upstream.complete(call())
 
 
 async def test_a_refused_connection_has_sent_nothing(transport: Transport) -> None:
