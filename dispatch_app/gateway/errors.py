@@ -55,7 +55,10 @@ _TYPES: dict[ErrorCode, str] = {
 
 
 class RequestError(DispatchError):
-    """The request itself is at fault. `param` is the path of the value that is, `detail` says what is wrong with it."""
+    """The request itself is at fault. `param` is the path of the value that is, `detail` says what is wrong with it.
+
+    `is_in_vain` says that the same request gets the same answer again, where the status would have clients retry it.
+    """
 
     def __init__(
         self,
@@ -65,10 +68,12 @@ class RequestError(DispatchError):
         param: str | None = None,
         detail: str | None = None,
         retry_after_s: int | None = None,
+        is_in_vain: bool = False,
     ) -> None:
         super().__init__(status=status, code=code, retry_after_s=retry_after_s)
         self.param = param
         self.detail = detail
+        self.is_in_vain = is_in_vain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ def error_headers(error: DispatchError) -> list[tuple[bytes, bytes]]:
     headers = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    if error.code in _IN_VAIN:
+    if error.code in _IN_VAIN or (isinstance(error, RequestError) and error.is_in_vain):
         headers.append((b"x-should-retry", b"false"))
     if error.code is ErrorCode.REQUEST_TOO_LARGE:
         headers.append((b"connection", b"close"))

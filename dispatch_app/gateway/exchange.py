@@ -19,6 +19,7 @@ from dispatch_app.gateway.authentication import authenticate
 from dispatch_app.gateway.body import read_body
 from dispatch_app.gateway.claims import claim_of
 from dispatch_app.gateway.client_half import ClientHalf
+from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.hang_up import on_hang_up
 from dispatch_app.gateway.headers import (
     CallerHeaders,
@@ -39,10 +40,13 @@ from dispatch_app.limits.leave import Leave, LimitReachedError
 from dispatch_app.limits.models import tokens_bound
 from dispatch_app.limits.standing import Standing
 from dispatch_app.snapshot.types import RateLimits, ServedKey
-from policies_app.routing.codes import DispatchStatus, RefusalCode
-from policies_app.routing.types import RoutePlan
+from policies_app.routing.codes import DispatchStatus, DropReason, RefusalCode
+from policies_app.routing.types import Decision, RoutePlan
 
 T = TypeVar("T")
+
+_UNFIT = frozenset({DropReason.LACKS_CAPABILITY, DropReason.CONTEXT_TOO_SMALL})
+"""Why a model is left out for what the request is, whatever the moment."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -218,8 +222,7 @@ class Exchange:
             leave.end(tokens=tokens)
 
     async def _refuse(self, admission: Admission) -> DispatchError:
-        refusal = admission.decision.refusal
-        error = DispatchError.of_refusal(refusal.code if refusal else RefusalCode.NO_TARGET_AVAILABLE)
+        error = _refusal_of(admission.decision)
         elapsed_s = self.services.clock.monotonic() - self.received_at
         outcome = DispatchOutcome(
             status=DispatchStatus.REFUSED,
@@ -234,6 +237,21 @@ class Exchange:
         )
         await self.services.ledger.finish(dispatch=admission.record, outcome=outcome)
         return error
+
+
+def _refusal_of(decision: Decision) -> DispatchError:
+    """What the caller is told of a decision that is none. What no model can ever do is not worth asking for again."""
+    code = RefusalCode.NO_TARGET_AVAILABLE if decision.refusal is None else decision.refusal.code
+    error = DispatchError.of_refusal(code)
+    is_unfit = bool(decision.dropped) and all(drop.reason in _UNFIT for drop in decision.dropped)
+    if code is not RefusalCode.NO_TARGET_AVAILABLE or not is_unfit:
+        return error
+    return RequestError(
+        status=error.status,
+        code=error.code,
+        detail="No model can take what this request asks for. The header x-dispatch-reason says what each lacks.",
+        is_in_vain=True,
+    )
 
 
 async def carry_out(exchange: Exchange, dispatch: Dispatch) -> Reply:

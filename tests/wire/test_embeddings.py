@@ -311,6 +311,8 @@ def test_what_a_model_cannot_be_asked_takes_it_out_of_the_plan(
         with pytest.raises(openai.APIStatusError) as refused:
             client.embeddings.create(model="embed", **fields)
         assert refused.value.code == "no_target_available"
+        assert "x-dispatch-reason" in refused.value.message
+        assert refused.value.response.headers["x-should-retry"] == "false"
 
 
 def test_a_model_that_embeds_is_asked_for_nothing_else_and_no_other_embeds(

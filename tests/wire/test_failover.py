@@ -229,3 +229,19 @@ def _wait_for_end() -> dict[str, Any]:
             return dispatch
         time.sleep(0.02)
     raise TimeoutError("The dispatch did not end.")
+
+
+def test_a_target_that_is_only_down_is_worth_asking_again(
+    vendor: SandboxServer, gateway: RunningGateway
+) -> None:
+    shop = open_shop(vendor)
+    Provider.objects.update(enabled=False)
+    gateway.catch_up()
+
+    with pytest.raises(openai.APIStatusError) as refused:
+        gateway.client(shop.key).chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": "hi"}]
+        )
+
+    assert refused.value.code == "no_target_available"
+    assert "x-should-retry" not in refused.value.response.headers
