@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
 
+import msgspec
+
 from dispatch_app.execution.assembly import assemble, disassemble
 from dispatch_app.execution.attempt import Answer, RunningAttempt
 from dispatch_app.execution.canonical import Request
@@ -498,7 +500,7 @@ class Attempts:
 def _call(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:
     request = attempt.request
     return UpstreamCall(
-        request=request if request.stream is stream else replace(request, stream=stream),
+        request=request if request.stream is stream else msgspec.structs.replace(request, stream=stream),
         candidate=attempt.candidate,
         deadline_at=attempt.deadline_at,
         credential=attempt.target.credential,

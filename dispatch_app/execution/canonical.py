@@ -4,7 +4,6 @@ Wire formats of clients are turned into these, adapters turn these into the wire
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -35,8 +34,7 @@ class Operation(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request. `fields` holds what a vendor may see, under OpenAI's names.
 
     What Signalbox decides itself is not among them: model, streaming, output limit. `limit_field` is the name that the
@@ -51,7 +49,7 @@ class Request:
     choices: int
     limit_field: str | None = None
     origin: ClientFormat = ClientFormat.OPENAI_CHAT
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Any] = msgspec.field(default_factory=dict)
     operation: Operation = Operation.CHAT
 
     @property

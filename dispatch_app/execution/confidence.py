@@ -6,9 +6,9 @@ sure token, the margin the mean lead of the chosen token over the next likely on
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from dispatch_app.execution.canonical import Reply, Request
 from policies_app.routing.codes import LogprobMeasure

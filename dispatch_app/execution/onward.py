@@ -4,6 +4,8 @@ import asyncio
 import random
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from dispatch_app.execution.attempts import Attempts
 from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.errors import ContextTooLongError, RateLimitedError, StoppedError, UpstreamError
@@ -128,6 +130,8 @@ class Onward:
                 target, candidate=replace(candidate, output_tokens_limit=limit, bound_nanos=bound)
             ),
             role=AttemptRole.CONTINUATION,
-            request=replace(order.request, fields={**order.request.fields, "messages": messages}),
+            request=msgspec.structs.replace(
+                order.request, fields={**order.request.fields, "messages": messages}
+            ),
             facts=facts,
         )

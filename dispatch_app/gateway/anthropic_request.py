@@ -158,7 +158,7 @@ def _check(document: Fields) -> _MessageFields:
 
 
 def _extras(document: Fields) -> Fields:
-    extras = {name: document[name] for name in document.keys() - _KNOWN}
+    extras = {name: value for name, value in document.items() if name not in _KNOWN}
     if settings := document.get("output_config"):
         known = _OutputConfig.__struct_fields__
         if more := {name: settings[name] for name in settings if name not in known}:

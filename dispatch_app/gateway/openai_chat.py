@@ -176,8 +176,8 @@ def read_prompt(document: dict[str, Any], *, size: int, translated: Translated |
     """
     said = document if translated is None or not translated.extras else {**translated.extras, **document}
     chat = check_fields(said, _ChatFields)
-    for name in said.keys() - _CHECKED:
-        if REFUSED_FIELDS.fullmatch(name):
+    for name in said:
+        if name not in _CHECKED and REFUSED_FIELDS.fullmatch(name):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     images, image_bytes, text_bytes = _measure(chat.messages)
     limit_field = _limit_field(chat)

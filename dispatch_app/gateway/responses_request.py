@@ -100,6 +100,7 @@ class _ResponseFields(msgspec.Struct):
     truncation: Literal["disabled"] | None = None
 
 
+_encode = msgspec.json.Encoder().encode
 _KNOWN = frozenset({*_ResponseFields.__struct_fields__, *_SAME, *_REFUSED, "service_tier", "stream_options"})
 
 
@@ -110,13 +111,13 @@ def parse_response(body: bytes) -> Prompt:
     """
     document = parse_object(body)
     asked = _check(document)
-    canonical = dict(_canonical(asked, document))
+    canonical = _canonical(asked, document)
     return read_prompt(
         canonical,
-        size=max(len(body), len(msgspec.json.encode(canonical))),
+        size=max(len(body), len(_encode(canonical))),
         translated=Translated(
             origin=ClientFormat.OPENAI_RESPONSES,
-            extras={name: document[name] for name in document.keys() - _KNOWN if document[name]},
+            extras={name: value for name, value in document.items() if value and name not in _KNOWN},
             echo={name: document[name] for name in _ECHOED if name in document},
         ),
     )
@@ -151,21 +152,22 @@ def _check_form(wanted: _Format) -> None:
             raise RequestError(param=param, detail=f"{param}: Field required.")
 
 
-def _canonical(asked: _ResponseFields, document: Fields) -> Iterator[tuple[str, Any]]:
-    yield from ((name, document[name]) for name in _SAME if document.get(name) is not None)
-    yield "messages", list(_messages(asked))
+def _canonical(asked: _ResponseFields, document: Fields) -> Fields:
+    fields: Fields = {name: value for name in _SAME if (value := document.get(name)) is not None}
+    fields["messages"] = list(_messages(asked))
     if asked.max_output_tokens is not None:
-        yield "max_tokens", asked.max_output_tokens
+        fields["max_tokens"] = asked.max_output_tokens
     if asked.tools:
-        yield "tools", [_tool(tool) for tool in asked.tools]
+        fields["tools"] = [_tool(tool) for tool in asked.tools]
         if asked.tool_choice is not None:
-            yield "tool_choice", _tool_choice(asked.tool_choice)
+            fields["tool_choice"] = _tool_choice(asked.tool_choice)
     if asked.text is not None and asked.text.format.type != "text":
-        yield "response_format", _form(asked.text.format)
+        fields["response_format"] = _form(asked.text.format)
     if asked.text is not None and asked.text.verbosity is not None:
-        yield "verbosity", asked.text.verbosity
+        fields["verbosity"] = asked.text.verbosity
     if asked.reasoning is not None and asked.reasoning.effort is not None:
-        yield "reasoning_effort", asked.reasoning.effort
+        fields["reasoning_effort"] = asked.reasoning.effort
+    return fields
 
 
 def _messages(asked: _ResponseFields) -> Iterator[Fields]:

@@ -1,11 +1,11 @@
 """What a model's row says of it, applied to what it is told. Pure, and the same for every wire format."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from dispatch_app.execution.canonical import Operation, Request
 from dispatch_app.providers.adapter import dropped_for

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from policies_app.routing.codes import (
     BudgetAction,
     BudgetScope,
@@ -31,8 +33,7 @@ HEDGE_WINDOW_S = 900
 HEDGE_LEAST_SAMPLES = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens by disjoint bucket: each token is counted, and paid for, in exactly one of them."""
 
     input_tokens: int = 0

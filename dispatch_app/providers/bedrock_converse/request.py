@@ -124,7 +124,9 @@ def _region_of_host(base_url: str) -> str:
 
 def _inference(fields: Mapping[str, Any], candidate: Candidate) -> Fields:
     told: Fields = {"maxTokens": candidate.output_tokens_limit}
-    told |= {name: fields[of] for of, name in _INFERENCE.items() if fields.get(of) is not None}
+    for of, name in _INFERENCE.items():
+        if (value := fields.get(of)) is not None:
+            told[name] = value
     stop = fields.get("stop")
     if stop:
         told["stopSequences"] = [stop] if isinstance(stop, str) else stop
@@ -149,7 +151,9 @@ def _tool(tool: Mapping[str, Any]) -> list[Block]:
     function = tool["function"]
     schema = function.get("parameters") or {"type": "object", "properties": {}}
     told: Fields = {"name": function.get("name"), "inputSchema": {"json": schema}}
-    told |= {name: function[name] for name in ("description", "strict") if function.get(name)}
+    for name in ("description", "strict"):
+        if value := function.get(name):
+            told[name] = value
     return marked({"toolSpec": told}, tool)
 
 

@@ -82,7 +82,9 @@ def dropped(request: Request) -> tuple[str, ...]:
 def _settings(request: Request, candidate: Candidate) -> Fields:
     fields = request.fields
     told: Fields = {"maxOutputTokens": candidate.output_tokens_limit}
-    told |= {theirs: fields[ours] for ours, theirs in _SETTINGS.items() if fields.get(ours) is not None}
+    for ours, theirs in _SETTINGS.items():
+        if (value := fields.get(ours)) is not None:
+            told[theirs] = value
     if request.choices > 1:
         told["candidateCount"] = request.choices
     if stop := fields.get("stop"):

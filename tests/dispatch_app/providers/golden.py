@@ -45,4 +45,4 @@ def read_stream(adapter: Adapter, pieces: Sequence[bytes]) -> Reply:
 
 
 def _without_zeros(usage: Usage) -> dict[str, int]:
-    return {name: count for name in Usage.__dataclass_fields__ if (count := getattr(usage, name))}
+    return {name: count for name in Usage.__struct_fields__ if (count := getattr(usage, name))}

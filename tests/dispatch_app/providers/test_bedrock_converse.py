@@ -5,6 +5,7 @@ from typing import Any
 from unittest.mock import patch
 
 import botocore.auth
+import msgspec
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -103,7 +104,7 @@ def test_the_operation_and_the_model_stand_in_the_path() -> None:
     arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-v1:0"
 
     assert send(a_request()).url == f"{HOST}/model/sandbox-small/converse"
-    streamed = send(replace(a_request(), stream=True), model=arn, base_url=f"{HOST}/")
+    streamed = send(msgspec.structs.replace(a_request(), stream=True), model=arn, base_url=f"{HOST}/")
     assert streamed.url == f"{HOST}/model/{arn.replace('/', '%2F')}/converse-stream"
 
 
@@ -220,7 +221,7 @@ def test_each_makers_models_are_told_the_effort_in_their_own_words(
 
 
 def test_what_the_format_cannot_carry_is_named_where_it_asks_for_something() -> None:
-    request = replace(
+    request = msgspec.structs.replace(
         a_request(min_p=0.1, logprobs=False, n=1),
         extras={"container": "c"},
         origin=ClientFormat.ANTHROPIC_MESSAGES,

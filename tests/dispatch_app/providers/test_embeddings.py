@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from google.genai.types import EmbedContentResponse
 
@@ -58,7 +59,7 @@ def parse(
 
 @pytest.mark.parametrize(("wire_format", "fixture"), fixtures("embeddings_requests"))
 def test_a_request_is_said_as_the_vendors_page_says(wire_format: WireFormat, fixture: dict[str, Any]) -> None:
-    request = replace(a_request(), fields=fixture["canonical"])
+    request = msgspec.structs.replace(a_request(), fields=fixture["canonical"])
 
     built = build(wire_format, request, wire_name=fixture["model"])
 

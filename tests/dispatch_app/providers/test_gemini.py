@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +6,7 @@ import pytest
 from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dispatch_app.execution.canonical import ClientFormat, Reply, Request
 from dispatch_app.execution.errors import (

@@ -123,4 +123,4 @@ def test_an_error_within_a_stream_is_the_fault_that_its_page_says(fixture: dict[
 
 
 def _without_zeros(usage: Usage) -> dict[str, int]:
-    return {name: count for name in Usage.__dataclass_fields__ if (count := getattr(usage, name))}
+    return {name: count for name in Usage.__struct_fields__ if (count := getattr(usage, name))}

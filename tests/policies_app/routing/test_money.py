@@ -104,7 +104,7 @@ def test_cost_is_a_whole_number_that_never_falls_as_tokens_grow(
     more = Usage(
         **{
             bucket: getattr(usage, bucket) + data.draw(st.integers(0, 1000))
-            for bucket in Usage.__dataclass_fields__
+            for bucket in Usage.__struct_fields__
         }
     )
 
