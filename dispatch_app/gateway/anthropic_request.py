@@ -265,15 +265,11 @@ def _blocks(content: str | list[_Block] | None) -> list[_Block]:
 
 def _parts(content: str | list[_Block] | None) -> str | list[Fields]:
     """Content as a text if it is nothing but one, else as parts."""
-    match content:
-        case None:
-            return ""
-        case str():
-            return content
-        case [_Block(type="text", cache_control=None) as only]:
-            return only.text or ""
-        case _:
-            return [_part(block) for block in content]
+    if content is None or isinstance(content, str):
+        return content or ""
+    if len(content) == 1 and content[0].type == "text" and content[0].cache_control is None:
+        return content[0].text or ""
+    return [_part(block) for block in content]
 
 
 def _part(block: _Block) -> Fields:

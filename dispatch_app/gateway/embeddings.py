@@ -17,7 +17,7 @@ async def embeddings(exchange: Exchange) -> None:
     async def answer() -> None:
         dispatch = await exchange.admit(key=key, prompt=prompt, inputs=inputs)
         reply = await carry_out(exchange, dispatch)
-        told = render_embeddings(
+        told = await render_embeddings(
             reply=reply,
             model=dispatch.progress.model_name,
             # Clients want a count in any case: where the vendor gave none, it is what was charged.

@@ -55,7 +55,7 @@ async def dispatch(exchange: Exchange) -> None:
     async def answer() -> None:
         running = await exchange.admit(key=key, prompt=prompt, inputs=inputs)
         reply = await carry_out(exchange, running)
-        told = msgspec.json.encode(_told(exchange, running, reply, prompt))
+        told = msgspec.json.encode(await _told(exchange, running, reply, prompt))
         await keep(exchange, told)
         await send_json(exchange.send, told, headers=exchange.final_headers())
 
@@ -98,9 +98,9 @@ def _inputs(own: _OwnFields, caller: CallerHeaders) -> Inputs:
     )
 
 
-def _told(exchange: Exchange, running: Dispatch, reply: Reply, prompt: Prompt) -> dict[str, Any]:
+async def _told(exchange: Exchange, running: Dispatch, reply: Reply, prompt: Prompt) -> dict[str, Any]:
     answered: dict[str, Any] = (
-        {"data": rendered_vectors(reply, prompt)}
+        {"data": await rendered_vectors(reply, prompt)}
         if prompt.request.operation is Operation.EMBEDDINGS
         else {"reply": reply.choices[0].message, "choices": reply.choices}
     )

@@ -94,10 +94,9 @@ def function_call(*, call_id: Any, name: Any, arguments: str, status: str) -> It
 
 def part_of(kind: str, text: str) -> Item:
     """A part of an item: something said, a refusal, or the summary of a thought."""
-    if kind == "refusal":
-        return {"type": kind, "refusal": text}
-    told = {"type": kind, "text": text}
-    return told | {"annotations": [], "logprobs": []} if kind == "output_text" else told
+    if kind == "output_text":
+        return {"type": kind, "text": text, "annotations": [], "logprobs": []}
+    return {"type": kind, "refusal" if kind == "refusal" else "text": text}
 
 
 def _items(message: Mapping[str, Any]) -> Iterator[Item]:

@@ -23,6 +23,7 @@ _REFUSED = frozenset(
     {"background", "context_management", "conversation", "max_tool_calls", "previous_response_id", "prompt"}
 )
 """Fields that lean on what would have to be kept here, or let a vendor do more than a reservation covers."""
+_TEXTS = frozenset({"input_text", "output_text", "text"})
 _INCLUDED = frozenset({"reasoning.encrypted_content"})
 _SAME = ("model", "stream", "temperature", "top_p", "parallel_tool_calls", "metadata", "user")
 _ECHOED = (
@@ -227,15 +228,11 @@ def _told(item: _Item) -> Fields:
 
 
 def _parts(content: str | list[_Part] | None) -> str | list[Fields]:
-    match content:
-        case None:
-            return ""
-        case str():
-            return content
-        case [_Part(type="input_text" | "output_text" | "text") as only]:
-            return only.text or ""
-        case _:
-            return [_part(part) for part in content]
+    if content is None or isinstance(content, str):
+        return content or ""
+    if len(content) == 1 and content[0].type in _TEXTS:
+        return content[0].text or ""
+    return [_part(part) for part in content]
 
 
 def _part(part: _Part) -> Fields:

@@ -1,5 +1,6 @@
 """Requests for embeddings at the edge: what is read of them, and that no usage costs more than is reserved."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatch_app.execution.canonical import Reply
 from dispatch_app.execution.shrinking import Room, shrunk
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.openai_embeddings import MOST_TOKEN_IDS, parse_embeddings
+from dispatch_app.gateway.openai_embeddings import (
+    MOST_TOKEN_IDS,
+    VECTORS_A_TURN,
+    parse_embeddings,
+    render_embeddings,
+)
 from policies_app.routing.codes import Capability, WireFeature
 from policies_app.routing.money import bound_nanos, cost_nanos
 from policies_app.routing.types import Candidate, Price, Usage
@@ -110,3 +117,31 @@ def test_anything_else_is_no_input(told: Any) -> None:
 def test_more_token_ids_than_any_vendor_takes_are_refused_before_they_are_looked_at() -> None:
     with pytest.raises(RequestError):
         parse(input=[[1] * 1_000] * (MOST_TOKEN_IDS // 1_000 + 5))
+
+
+async def test_others_have_their_turn_while_many_vectors_are_written() -> None:
+    vectors = [[float(place), 0.5] for place in range(5 * VECTORS_A_TURN)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    body = await render_embeddings(
+        reply=Reply(
+            model="embed", choices=[], usage=None, wire_status=200, first_byte_at=0.0, vectors=vectors
+        ),
+        model="embed",
+        input_tokens=1,
+        details=None,
+        prompt=parse(input=["a"] * len(vectors), encoding_format="float"),
+    )
+    running.cancel()
+
+    assert turns >= 5
+    told = json.loads(body)["data"]
+    assert [item["embedding"] for item in told] == vectors
+    assert [item["index"] for item in told] == list(range(len(vectors)))
