@@ -13,7 +13,7 @@ import aiohttp
 
 from policies_app.routing.codes import WireFormat
 from sandbox.ledger import LedgerEntry
-from tests.matrix.calls import Call
+from tests.matrix.calls import EMBEDDINGS, Call
 from tests.matrix.market import Market
 from tests.running_servers import RunningGateway, attempt_rows
 
@@ -130,7 +130,7 @@ async def _ask(session: aiohttp.ClientSession, call: Call) -> Answer:
             status=response.status,
             dispatch_id=response.headers.get("x-dispatch-id", ""),
             input_tokens=_input_of(call, usage),
-            output_tokens=usage.get("completion_tokens", usage.get("output_tokens", -1)),
+            output_tokens=_output_of(call, usage),
         )
 
 
@@ -149,3 +149,10 @@ def _input_of(call: Call, usage: Mapping[str, Any]) -> int:
         return int(usage.get("prompt_tokens", usage.get("input_tokens", -1)))
     names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     return sum(usage.get(name, -1) for name in names)
+
+
+def _output_of(call: Call, usage: Mapping[str, Any]) -> int:
+    """All that came out; vectors are no tokens."""
+    if call.path == EMBEDDINGS and usage:
+        return int(usage["total_tokens"] - usage["prompt_tokens"])
+    return int(usage.get("completion_tokens", usage.get("output_tokens", -1)))

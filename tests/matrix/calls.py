@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from tests.matrix.clients.openai_embeddings import DIMENSIONS
 from tests.matrix.market import Vendor
 from tests.matrix.questions import ANSWER, CITY, SCHEMA
 from tests.matrix.rows import REFUSED
@@ -16,6 +17,7 @@ COUNTRIES = ("France", "Japan", "Kenya", "Peru", "Norway")
 TOOLS = ("get_weather", "get_time", "get_price", "find_flight")
 EFFORTS = ("low", "medium", "high")
 LEAST_BUDGET_TOKENS = 1_024
+EMBEDDINGS = "/v1/embeddings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +51,9 @@ def generate(vendors: Sequence[Vendor], *, count: int, seed: int) -> Iterator[Ca
     """So many calls, spread over vendors and formats."""
     chance = Random(seed)
     documents = [_document(chance, tokens=tokens) for tokens in (1_100, 1_300, 1_700, 2_400)]
-    paths = tuple(_FORMATS)
     for number in range(count):
-        vendor, path = vendors[number % len(vendors)], chance.choice(paths)
+        vendor = vendors[number % len(vendors)]
+        path = chance.choice([path for path in _FORMATS if path != EMBEDDINGS or vendor.embeds])
         mark = f"call-{seed}-{number:06}"
         plan = _plan(chance, vendor, path, documents, mark)
         yield Call(mark=mark, vendor=vendor, path=path, body=_FORMATS[path](plan))
@@ -86,7 +88,7 @@ def _plan(chance: Random, vendor: Vendor, path: str, documents: Sequence[str], m
     )
     several = path == "/v1/chat/completions" and ("several choices", vendor.wire_format) not in REFUSED
     return _Plan(
-        model=vendor.policy,
+        model=vendor.embedder if path == EMBEDDINGS else vendor.policy,
         document=_shown(chance, documents),
         is_marked=chance.random() < 0.7,
         question=" ".join([*(f"Use {name}." for name in called), question, f"({mark})"]),
@@ -185,9 +187,19 @@ def _messages(plan: _Plan) -> Fields:
     return body
 
 
+def _embeddings(plan: _Plan) -> Fields:
+    """Whatever there is to say, as texts."""
+    texts = [text for text in (plan.document, *plan.tools, plan.question) if text]
+    body: Fields = {"model": plan.model, "input": texts if len(texts) > 1 else texts[0]}
+    if plan.wants_schema:
+        body["dimensions"] = DIMENSIONS
+    return body
+
+
 _ARGUMENTS = '{"city":"Paris"}'
 _FORMATS: Mapping[str, Callable[[_Plan], Fields]] = {
     "/v1/chat/completions": _chat,
     "/v1/responses": _responses,
     "/v1/messages": _messages,
+    EMBEDDINGS: _embeddings,
 }

@@ -12,7 +12,7 @@ import openai
 from tests.matrix.conformity import check_exchange
 from tests.matrix.market import Market, Vendor
 from tests.matrix.rows import Row
-from tests.matrix.troubles import TROUBLES, Trouble, meet
+from tests.matrix.troubles import Trouble, meet, troubles_of
 from tests.matrix.wiretap import Wiretap, open_wiretap
 from tests.running_servers import RunningGateway, attempt_rows, dispatch_rows, until
 
@@ -84,6 +84,7 @@ def open_matrix(market: Market, gateway: RunningGateway, rows: Sequence[Row]) ->
 
 
 def _cells_of(row: Row, client: Any, vendor: Vendor) -> Iterator[Cell]:
+    policy = vendor.embedder if row.embeds else vendor.policy
     for name, ask in row.features.items():
         is_cut = name == "cancelled"
         money = Money.NOTHING if name in FREE else Money.EXACT
@@ -91,17 +92,16 @@ def _cells_of(row: Row, client: Any, vendor: Vendor) -> Iterator[Cell]:
             client=row.name,
             feature=name,
             vendor=vendor,
-            ask=lambda ask=ask: ask(client, vendor.policy),  # type: ignore[misc]
+            ask=lambda ask=ask: ask(client, policy),  # type: ignore[misc]
             money=Money.NO_LESS if is_cut else money,
             is_cut=is_cut,
         )
-    if row.plain is not None:
-        yield from (_cell_of(trouble, row, client, vendor) for trouble in TROUBLES)
+    yield from (_cell_of(trouble, row, client, vendor) for trouble in troubles_of(row))
 
 
 def _cell_of(trouble: Trouble, row: Row, client: Any, vendor: Vendor) -> Cell:
     """Every trouble has a policy of its own: what one vendor's failure says of it is not to befall another cell."""
-    policy = vendor.spare()
+    policy = vendor.spare(embeds=row.embeds)
     return Cell(
         client=row.name,
         feature=trouble.name,

@@ -60,12 +60,22 @@ class _AnthropicModels(pydantic.BaseModel):
     last_id: str | None
 
 
+class _PackedEmbedding(openai.types.Embedding):
+    """What the client asks for of its own accord, and unpacks before it is anything of the client's."""
+
+    embedding: str  # type: ignore[assignment]
+
+
+class _PackedEmbeddings(openai.types.CreateEmbeddingResponse):
+    data: list[_PackedEmbedding]  # type: ignore[assignment]
+
+
 _PLAIN: Mapping[str, Any] = {
     "/v1/chat/completions": openai.types.chat.ChatCompletion,
     "/v1/responses": openai.types.responses.Response,
     "/v1/messages": anthropic.types.Message,
     "/v1/messages/count_tokens": anthropic.types.MessageTokensCount,
-    "/v1/embeddings": openai.types.CreateEmbeddingResponse,
+    "/v1/embeddings": openai.types.CreateEmbeddingResponse | _PackedEmbeddings,
     "/v1/models": _OpenAIModels | _AnthropicModels,
 }
 _MODEL = openai.types.Model | anthropic.types.ModelInfo

@@ -1,14 +1,15 @@
-"""Every vendor's emulator with a model of its own, and a tenant that may call them all."""
+"""Every vendor's emulator with a model that writes, one that embeds where the vendor has any, and a tenant that may call them all."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
-from policies_app.models import Credential
-from policies_app.routing.codes import Tier, WireFormat
+from policies_app.models import Credential, Model, Provider
+from policies_app.routing.codes import Capability, Tier, WireFormat
 from policies_app.services.credentials import set_provider_secret
-from sandbox.fleet import FRONTIER
+from sandbox.fleet import EMBEDDING, FRONTIER, VendorModel
 from sandbox.server import SandboxServer, serve_in_thread
 from tests.factories import make_key, make_model, make_policy, make_price, make_provider, make_tenant
 from tests.running_servers import publish
@@ -23,20 +24,35 @@ SECRETS: Mapping[WireFormat, str] = {
 """What each emulator wants to be shown. Whoever is here is a column of the matrix."""
 PATHS: Mapping[WireFormat, str] = {WireFormat.BEDROCK_CONVERSE: "", WireFormat.GEMINI: "/v1beta"}
 """Where an emulator has its API, unless it is at `/v1`."""
+EMBEDDERS: Mapping[WireFormat, str] = {
+    WireFormat.OPENAI_CHAT: EMBEDDING.name,
+    WireFormat.GEMINI: EMBEDDING.name,
+    WireFormat.BEDROCK_CONVERSE: "cohere.embed-v4:0",
+}
+"""What each vendor calls its model that embeds. Anthropic has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """One column: the vendor, and the policy whose only model it serves."""
+    """One column: the vendor, and the policies whose only model it serves.
+
+    `policy` is for answers in words, `embedder` for vectors. A vendor that has none has `policy` for either.
+    """
 
     wire_format: WireFormat
     server: SandboxServer
     policy: str
+    embedder: str
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def spare(self) -> str:
+    @property
+    def embeds(self) -> bool:
+        return self.embedder != self.policy
+
+    def spare(self, *, embeds: bool) -> str:
         """Create another policy of the same kind: no fault of the one is known of the other. Returns its name."""
-        return _make_policy(self.wire_format, self.server, suffix=f"-{next(self._numbers)}")
+        suffix = f"-{next(self._numbers)}"
+        return _make_policy(self.wire_format, self.server, suffix=suffix, embeds=embeds and self.embeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,28 +73,50 @@ def open_market() -> Iterator[Market]:
 
 
 def _open(wire_format: WireFormat, server: SandboxServer) -> Vendor:
-    return Vendor(wire_format=wire_format, server=server, policy=_make_policy(wire_format, server))
+    policy = _make_policy(wire_format, server)
+    return Vendor(
+        wire_format=wire_format,
+        server=server,
+        policy=policy,
+        embedder=_make_policy(wire_format, server, embeds=True) if wire_format in EMBEDDERS else policy,
+    )
 
 
-def _make_policy(wire_format: WireFormat, server: SandboxServer, *, suffix: str = "") -> str:
+def _make_policy(
+    wire_format: WireFormat, server: SandboxServer, *, suffix: str = "", embeds: bool = False
+) -> str:
+    name = f"{'embed' if embeds else 'matrix'}-{wire_format}{suffix}".replace("_", "-")
     provider = make_provider(
-        f"matrix-{wire_format}{suffix}".replace("_", "-"),
+        name,
         wire_format=wire_format,
         base_url=f"{server.origin}{PATHS.get(wire_format, '/v1')}",
         region="us-east-1" if wire_format is WireFormat.BEDROCK_CONVERSE else "",
     )
     credential = Credential.objects.create(provider=provider, label="matrix")
     set_provider_secret(credential=credential, secret=SECRETS[wire_format], author_name="matrix")
+    model = _make_embedder(provider, EMBEDDERS[wire_format]) if embeds else _make_writer(provider)
+    publish(make_policy(name, models=[model], baseline_model=model))
+    return name
+
+
+def _make_writer(provider: Provider) -> Model:
+    return _make_model(FRONTIER, provider, wire_name=FRONTIER.name, tier=Tier.FRONTIER)
+
+
+def _make_embedder(provider: Provider, wire_name: str) -> Model:
+    return _make_model(EMBEDDING, provider, wire_name=wire_name, capabilities=[Capability.EMBEDDINGS])
+
+
+def _make_model(sold: VendorModel, provider: Provider, **fields: Any) -> Model:
     model = make_model(
-        f"frontier-of-{wire_format}{suffix}".replace("_", "-"),
+        f"model-of-{provider.name}",
         provider=provider,
         input_nanos=None,
-        wire_name=FRONTIER.name,
-        tier=Tier.FRONTIER,
-        context_window_tokens=FRONTIER.context_limit_tokens,
-        max_output_tokens=FRONTIER.output_limit_tokens,
+        context_window_tokens=sold.context_limit_tokens,
+        max_output_tokens=sold.output_limit_tokens,
+        **fields,
     )
-    price = FRONTIER.price
+    price = sold.price
     make_price(
         model,
         input_nanos=price.input_nanos,
@@ -86,6 +124,4 @@ def _make_policy(wire_format: WireFormat, server: SandboxServer, *, suffix: str 
         cached_input_nanos=price.cached_input_nanos,
         cache_write_nanos=price.cache_write_nanos,
     )
-    name = f"matrix-{wire_format}{suffix}".replace("_", "-")
-    publish(make_policy(name, models=[model], baseline_model=model))
-    return name
+    return model

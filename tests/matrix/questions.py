@@ -8,6 +8,7 @@ CAPITAL = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
 TOOLS_WANTED = "Use get_weather and get_time for Paris."
 NAMES = ["get_weather", "get_time"]
+TEXTS = ["The food was delicious.", "Das Essen war köstlich. 🍜", "Interest rates rose in March."]
 QUESTION: list[Any] = [{"role": "user", "content": CAPITAL}]
 BOTH: list[Any] = [{"role": "user", "content": TOOLS_WANTED}]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}

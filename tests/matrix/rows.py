@@ -12,6 +12,7 @@ from tests.matrix.clients import (
     lite_llm,
     llm_tool,
     openai_chat,
+    openai_embeddings,
     openai_responses,
 )
 
@@ -21,7 +22,8 @@ class Row:
     """One client. `open_client` is given where the gateway is, and a key.
 
     Each of `features` asks a model for something, and raises where an answer is not what it should be. `plain` and
-    `streamed` only ask, for cells in which something goes wrong; clients that hide what went wrong have none.
+    `streamed` only ask, for cells in which something goes wrong; clients that hide what went wrong have none. One that
+    `embeds` asks for vectors, and is given a policy that has them.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Row:
     features: Mapping[str, Callable[[Any, str], None]]
     plain: Callable[..., Any] | None = None
     streamed: Callable[[Any, str], Any] | None = None
+    embeds: bool = False
 
 
 OFFICIAL: tuple[Row, ...] = (
@@ -47,6 +50,13 @@ OFFICIAL: tuple[Row, ...] = (
         streamed=openai_responses.streamed,
     ),
     Row(
+        name="openai, embeddings",
+        open_client=openai_embeddings.open_client,
+        features=openai_embeddings.FEATURES,
+        plain=openai_embeddings.plain,
+        embeds=True,
+    ),
+    Row(
         name="anthropic",
         open_client=anthropic_messages.open_client,
         features=anthropic_messages.FEATURES,
@@ -56,8 +66,20 @@ OFFICIAL: tuple[Row, ...] = (
 )
 OTHERS: tuple[Row, ...] = (
     Row(name="langchain", open_client=langchain.open_client, features=langchain.FEATURES),
+    Row(
+        name="langchain, embeddings",
+        open_client=langchain.open_client,
+        features=langchain.EMBEDDING_FEATURES,
+        embeds=True,
+    ),
     Row(name="litellm, openai/", open_client=lite_llm.open_openai, features=lite_llm.FEATURES),
     Row(name="litellm, anthropic/", open_client=lite_llm.open_anthropic, features=lite_llm.FEATURES),
+    Row(
+        name="litellm, embeddings",
+        open_client=lite_llm.open_openai,
+        features=lite_llm.EMBEDDING_FEATURES,
+        embeds=True,
+    ),
     Row(name="llm", open_client=llm_tool.open_tool, features=llm_tool.FEATURES),
 )
 REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
@@ -73,5 +95,7 @@ REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
     ("structured output, as a tool", WireFormat.GEMINI): WireFeature.SINGLE_TOOL_CALL,
     ("answer begun", WireFormat.GEMINI): WireFeature.ANSWER_BEGUN,
     ("answer begun", WireFormat.OPENAI_CHAT): WireFeature.ANSWER_BEGUN,
+    ("token ids", WireFormat.BEDROCK_CONVERSE): WireFeature.TOKENIZED_INPUT,
+    ("token ids", WireFormat.GEMINI): WireFeature.TOKENIZED_INPUT,
 }
-"""What a vendor's format has no words for, and by which name the refusal tells it. Everything else passes."""
+"""What a vendor's format has no words for, and by which name the refusal tells it. Everything else passes, but vectors where a vendor has none."""

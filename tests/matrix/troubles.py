@@ -66,10 +66,18 @@ TROUBLES = (
 )
 
 
+def troubles_of(row: Row) -> tuple[Trouble, ...]:
+    """What a client can be seen to run into: nothing if it hides that, and no broken stream if it has none."""
+    if row.plain is None:
+        return ()
+    return tuple(trouble for trouble in TROUBLES if trouble.status is not None or row.streamed is not None)
+
+
 def meet(trouble: Trouble, row: Row, client: Any, vendor: Vendor, policy: str) -> None:
     """Have a client run into a trouble.
 
     :raises AssertionError: if it does not learn of it as it should.
+    :raises APIStatusError: if the vendor cannot be asked at all.
     """
     with _scripted(vendor, trouble.fault):
         if trouble.status is None:
@@ -96,6 +104,8 @@ def _check_refusal(trouble: Trouble, row: Row, client: Any, policy: str) -> None
     except (openai.APIStatusError, anthropic.APIStatusError) as error:
         body: Any = error.body
         code = body["error"]["code"] if isinstance(error, anthropic.APIStatusError) else body["code"]
+        if trouble.reaches_vendor and code == "no_target_available":
+            raise
         assert (error.status_code, code) == (trouble.status, trouble.code), error.message
         assert CANARY not in str(body)
         if trouble.status == 429:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pydantic
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from tests.matrix.questions import ANSWER, CAPITAL, NAMES, PIXEL, TOOLS_WANTED
+from sandbox.embeddings import vector_of
+from tests.matrix.questions import ANSWER, CAPITAL, NAMES, PIXEL, TEXTS, TOOLS_WANTED
 
 
 class Answer(pydantic.BaseModel):
@@ -32,6 +33,16 @@ class LangChain:
             api_key=pydantic.SecretStr(self.key),
             max_retries=0,
             **options,
+        )
+
+    def embeddings(self, name: str) -> OpenAIEmbeddings:
+        return OpenAIEmbeddings(
+            model=name,
+            base_url=f"{self.url}/v1",
+            api_key=pydantic.SecretStr(self.key),
+            max_retries=0,
+            # Otherwise it downloads a tokenizer, and sends what that makes of the texts.
+            check_embedding_ctx_length=False,
         )
 
 
@@ -125,6 +136,16 @@ def _vision(client: LangChain, model: str) -> None:
     assert client.model(model).invoke([HumanMessage([picture, {"type": "text", "text": "What is it?"}])]).text
 
 
+def _query(client: LangChain, model: str) -> None:
+    vector = client.embeddings(model).embed_query(TEXTS[0])
+    assert vector == vector_of(TEXTS[0], len(vector))
+
+
+def _documents(client: LangChain, model: str) -> None:
+    vectors = client.embeddings(model).embed_documents(TEXTS)
+    assert vectors == [vector_of(text, len(vectors[0])) for text in TEXTS]
+
+
 FEATURES: Mapping[str, Feature] = {
     "plain": _plain,
     "streamed": _streamed,
@@ -136,3 +157,4 @@ FEATURES: Mapping[str, Feature] = {
     "responses, streamed": _streamed_responses,
     "responses, reasoning and tools": _tools_of_responses,
 }
+EMBEDDING_FEATURES: Mapping[str, Feature] = {"a query": _query, "documents": _documents}

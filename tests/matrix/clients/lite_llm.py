@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.matrix.questions import ANSWER, BOTH, CITY, NAMES, QUESTION, SCHEMA
+from sandbox.embeddings import vector_of
+from tests.matrix.questions import ANSWER, BOTH, CITY, NAMES, QUESTION, SCHEMA, TEXTS
 
 # It would fetch its list of prices from the internet when it is imported.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -39,6 +40,15 @@ class LiteLLM:
             messages=messages,
             max_retries=0,
             **options,
+        )
+
+    def embed(self, model: str, texts: list[str]) -> Any:
+        return litellm.embedding(
+            model=f"{self.spoken}/{model}",
+            api_base=self.base,
+            api_key=self.key,
+            input=texts,
+            max_retries=0,
         )
 
 
@@ -96,6 +106,21 @@ def _schema(client: LiteLLM, model: str) -> None:
     assert json.loads(answer.choices[0].message.content).keys() == {"answer"}
 
 
+def _text(client: LiteLLM, model: str) -> None:
+    _embed(client, model, TEXTS[:1])
+
+
+def _batch(client: LiteLLM, model: str) -> None:
+    _embed(client, model, TEXTS)
+
+
+def _embed(client: LiteLLM, model: str, texts: list[str]) -> None:
+    told = client.embed(model, texts)
+    vectors = [item["embedding"] for item in told.data]
+    assert vectors == [vector_of(text, len(vectors[0])) for text in texts]
+    assert told.usage.prompt_tokens > 0
+
+
 FEATURES: Mapping[str, Feature] = {
     "plain": _plain,
     "streamed": _streamed,
@@ -103,3 +128,4 @@ FEATURES: Mapping[str, Feature] = {
     "streamed tools": _streamed_tools,
     "structured output": _schema,
 }
+EMBEDDING_FEATURES: Mapping[str, Feature] = {"one text": _text, "a batch": _batch}
