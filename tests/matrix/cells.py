@@ -100,8 +100,9 @@ def _cells_of(row: Row, client: Any, vendor: Vendor) -> Iterator[Cell]:
 
 
 def _cell_of(trouble: Trouble, row: Row, client: Any, vendor: Vendor) -> Cell:
-    """Every trouble has a policy of its own: what one vendor's failure says of it is not to befall another cell."""
-    policy = vendor.spare(embeds=row.embeds)
+    """What is held against a vendor has a policy of its own, and befalls no other cell."""
+    shared = vendor.embedder if row.embeds else vendor.policy
+    policy = vendor.spare(embeds=row.embeds) if trouble.is_held_against_vendor else shared
     return Cell(
         client=row.name,
         feature=trouble.name,
@@ -146,13 +147,14 @@ def _refusal(cell: Cell, error: openai.APIStatusError | anthropic.APIStatusError
 def _is_paid(cell: Cell, known: set[object]) -> bool:
     """To the nano-dollar; what broke off or was left costs no less than the vendor bills."""
 
-    def rows() -> list[dict[str, object]]:
-        return [row for row in attempt_rows() if row["id"] not in known]
+    rows: list[dict[str, Any]] = []
 
-    if cell.money is not Money.NOTHING:
-        until(lambda: bool(rows()))
-    until(lambda: all(row["state"] != "open" for row in rows()))
-    cost_nanos = sum(int(str(row["cost_nanos"])) for row in rows())
+    def are_settled() -> bool:
+        rows[:] = [row for row in attempt_rows() if row["id"] not in known]
+        return all(row["state"] != "open" for row in rows) and (bool(rows) or cell.money is Money.NOTHING)
+
+    until(are_settled)
+    cost_nanos = sum(row["cost_nanos"] for row in rows)
     billed_nanos = cell.vendor.server.ledger.total_nanos
     match cell.money:
         case Money.EXACT:

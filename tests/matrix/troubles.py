@@ -34,6 +34,11 @@ class Trouble:
     def reaches_vendor(self) -> bool:
         return self.fault is not None
 
+    @property
+    def is_held_against_vendor(self) -> bool:
+        """Whether those who come after may be kept from the vendor because of it."""
+        return self.reaches_vendor and self.status != 400
+
 
 def _status(status: int, **fields: Any) -> Fault:
     return Fault(kind=FaultKind.STATUS, status=status, message=CANARY, **fields)
