@@ -66,7 +66,10 @@ INEXPRESSIBLE: Mapping[WireFormat, frozenset[WireFeature]] = {
         }
     ),
 }
-"""What each wire format has no words for. A target that speaks it cannot take a request that says such a thing."""
+"""What each wire format has no words for. A target that speaks it cannot take a request that says such a thing.
+
+Log-probabilities are an exception: Gemini has words for them, which most of its models refuse.
+"""
 _NO_FAMILY = frozenset({WireFeature.EMBEDDINGS})
 _NO_DIMENSIONS = frozenset({WireFeature.EMBEDDING_DIMENSIONS})
 
