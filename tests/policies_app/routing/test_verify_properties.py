@@ -30,6 +30,8 @@ def test_no_plain_request_is_refused_by_a_rule_of_which_nothing_was_said(
         images=0,
         output_tokens=None,
         choices=1,
+        inputs=1,
+        longest_input_tokens=0,
     )
     compiled = compile_policy(document=document, version=1, catalogue=fleet, judges=known)
     findings = verify(document=document, catalogue=fleet, judges=known, now=NOW)
