@@ -197,6 +197,12 @@ def test_every_candidate_can_take_the_request_within_its_limits(
         model = candidate.model
         assert model.enabled
         assert request.needs <= model.capabilities
+        if request.is_for_embeddings:
+            assert model.embeds
+            assert candidate.output_tokens_limit == 0
+            assert request.longest_input_tokens <= model.context_window_tokens
+            continue
+        assert not model.embeds
         assert 1 <= candidate.output_tokens_limit <= model.max_output_tokens
         assert request.input_tokens + candidate.output_tokens_limit <= model.context_window_tokens
         assert request.output_tokens is None or candidate.output_tokens_limit <= max(1, request.output_tokens)
