@@ -45,6 +45,8 @@ REFUSED_FIELDS = re.compile(
     r"|best_of|use_beam_search|prediction|web_search_options|audio|background|previous_response_id|num_retries|mock_.*"
     r"|max_output_tokens|max_new_tokens|max_tokens_to_sample|max_length|num_predict|chat_template|mm_processor_kwargs"
 )
+_MULTIPLYING = frozenset({"n", "max_tokens", "max_completion_tokens"})
+"""What bounds the money, by OpenAI's names. In another format these say nothing; a server that took them would bill them."""
 _DATA_OF_NO_IMAGE = re.compile(r"\s*data:(?!image/)", re.IGNORECASE)
 
 _FEATURES_OF_FORM = {"json_object": WireFeature.JSON_OBJECT, "json_schema": WireFeature.JSON_SCHEMA}
@@ -174,10 +176,11 @@ def read_prompt(document: dict[str, Any], *, size: int, translated: Translated |
 
     :raises RequestError: if it is not a chat request, or asks for what is not offered.
     """
-    said = document if translated is None or not translated.extras else {**translated.extras, **document}
-    chat = check_fields(said, _ChatFields)
-    for name in said:
-        if name not in _CHECKED and REFUSED_FIELDS.fullmatch(name):
+    chat = check_fields(document, _ChatFields)
+    extras = {} if translated is None else translated.extras
+    for name in (*document, *extras):
+        is_foreign = name in extras and name in _MULTIPLYING
+        if is_foreign or (name not in _CHECKED and REFUSED_FIELDS.fullmatch(name)):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     images, image_bytes, text_bytes = _measure(chat.messages)
     limit_field = _limit_field(chat)
@@ -190,7 +193,7 @@ def read_prompt(document: dict[str, Any], *, size: int, translated: Translated |
             choices=chat.n or 1,
             limit_field=limit_field if translated is None else None,
             origin=ClientFormat.OPENAI_CHAT if translated is None else translated.origin,
-            extras={} if translated is None else translated.extras,
+            extras=extras,
         ),
         input_tokens=_estimate(chat, text_bytes=text_bytes, images=images),
         input_tokens_bound=_bound(chat, size=size - image_bytes),

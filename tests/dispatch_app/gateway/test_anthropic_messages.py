@@ -273,3 +273,11 @@ def test_errors_have_the_types_that_anthropics_clients_know(status: int, code: E
 
     assert json.loads(body)["error"]["type"] == kind
     assert json.loads(body)["request_id"] == str(ID)
+
+
+@pytest.mark.parametrize("name", ["n", "max_completion_tokens"])
+def test_what_bounds_the_money_in_another_format_is_refused(name: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        parse(**{name: 3})
+
+    assert (raised.value.code, raised.value.param) == (ErrorCode.UNSUPPORTED_PARAMETER, name)

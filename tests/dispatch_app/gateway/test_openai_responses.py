@@ -150,3 +150,11 @@ def test_a_form_without_its_name_or_schema_is_refused(missing: str) -> None:
         parse(text={"format": form})
 
     assert refused.value.param == f"text.format.{missing}"
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
+def test_what_bounds_the_money_in_another_format_is_refused(name: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        parse(**{name: 3})
+
+    assert (raised.value.code, raised.value.param) == (ErrorCode.UNSUPPORTED_PARAMETER, name)
