@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import log
 from typing import Any
 from uuid import UUID
+
+from msgspec import structs
 
 from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request, StreamPart
 from dispatch_app.execution.errors import (
@@ -245,7 +247,7 @@ class _Visit:
         if self._fault in _REFUSALS:
             await asyncio.sleep(chance.span(0.001, 0.5))
             raise self._refusal()
-        self._bill(self._full if self._bills_after_cut else replace(self._full, output_tokens=0))
+        self._bill(self._full if self._bills_after_cut else structs.replace(self._full, output_tokens=0))
         if self._fault is Fault.SILENT:
             await asyncio.sleep(FIRST_BYTE_S)
             raise FirstByteTimeoutError
@@ -294,8 +296,8 @@ class _Visit:
             return StreamPart(model=self._wire_name, choices=[], usage=reported)
         self._tokens_told += tokens
         if not self._bills_after_cut:
-            self._bill(replace(self._full, output_tokens=self._tokens_told))
-        so_far = replace(self._full, output_tokens=self._tokens_told)
+            self._bill(structs.replace(self._full, output_tokens=self._tokens_told))
+        so_far = structs.replace(self._full, output_tokens=self._tokens_told)
         usage = so_far if self._is_running_report and self._report is Report.HONEST else None
         if text is None:
             choice = ChunkChoice(index=index, delta={}, finish_reason="stop")
@@ -339,7 +341,7 @@ class _Visit:
             steps += [(index, piece, count) for piece, count in _pieces(text, tokens, self._chance)]
             steps.append((index, None, 0))
         # Whatever the choices could not take was not generated.
-        self._full = replace(self._full, output_tokens=self._full.output_tokens - left)
+        self._full = structs.replace(self._full, output_tokens=self._full.output_tokens - left)
         return [*steps, (None, None, 0)]
 
     async def _pause(self) -> None:
@@ -381,9 +383,9 @@ class _Visit:
             case Report.ABSENT:
                 return None
             case Report.NEGATIVE:
-                return replace(self._full, input_tokens=-5)
+                return structs.replace(self._full, input_tokens=-5)
             case Report.ABSURD:
-                return replace(self._full, output_tokens=10**12)
+                return structs.replace(self._full, output_tokens=10**12)
             case Report.NOTHING:
                 self._bill(Usage())
                 return Usage()
