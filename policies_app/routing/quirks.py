@@ -18,6 +18,7 @@ class Quirks:
 
     `system_prefix` and `system_suffix` stand before and after the system's words. `fixed_parameters` are merged into each
     request, in the vendor's own words. `thinks_unasked` says that the vendor may bill thoughts that nobody asked for, or sees.
+    `input_tokens` is an estimate of what they add to a prompt, `input_tokens_bound` the most that they can.
     """
 
     system_prefix: str = ""
@@ -28,6 +29,8 @@ class Quirks:
     reasoning_control: ReasoningControl = ReasoningControl.AS_SENT
     thinks_unasked: bool = False
     fixed_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+    input_tokens: int = field(init=False, compare=False)
+    input_tokens_bound: int = field(init=False, compare=False)
 
     @property
     def alter_requests(self) -> bool:
@@ -48,22 +51,26 @@ class Quirks:
         """
         return self.thinks_unasked or bool(self.fixed_parameters)
 
-    @property
-    def input_tokens(self) -> int:
-        """An estimate of the tokens that they add to a prompt."""
-        if not (self.system_prefix or self.system_suffix):
-            return 0
-        return BYTES_OF_A_TOKEN + (_size(self.system_prefix) + _size(self.system_suffix)) // BYTES_OF_A_TOKEN
+    def __post_init__(self) -> None:
+        # Worked out once: each decision asks for them, for each of its candidates.
+        object.__setattr__(self, "input_tokens", _estimate(self))
+        object.__setattr__(self, "input_tokens_bound", _bound(self))
 
-    @property
-    def input_tokens_bound(self) -> int:
-        """The most tokens that they can add to a prompt: no token is shorter than a byte."""
-        tokens = 0
-        if self.system_prefix or self.system_suffix:
-            tokens += FRAMING_TOKENS_OF_FRAGMENTS + _size(self.system_prefix) + _size(self.system_suffix)
-        if self.fixed_parameters:
-            tokens += FRAMING_TOKENS_OF_PARAMETERS + _size(str(self.fixed_parameters))
-        return tokens
+
+def _estimate(quirks: Quirks) -> int:
+    if not (quirks.system_prefix or quirks.system_suffix):
+        return 0
+    return BYTES_OF_A_TOKEN + (_size(quirks.system_prefix) + _size(quirks.system_suffix)) // BYTES_OF_A_TOKEN
+
+
+def _bound(quirks: Quirks) -> int:
+    """No token is shorter than a byte."""
+    tokens = 0
+    if quirks.system_prefix or quirks.system_suffix:
+        tokens += FRAMING_TOKENS_OF_FRAGMENTS + _size(quirks.system_prefix) + _size(quirks.system_suffix)
+    if quirks.fixed_parameters:
+        tokens += FRAMING_TOKENS_OF_PARAMETERS + _size(str(quirks.fixed_parameters))
+    return tokens
 
 
 def _size(text: str) -> int:

@@ -198,7 +198,7 @@ def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) ->
     if not needs <= model.capabilities:
         lacking = ", ".join(sorted(needs - model.capabilities))
         return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
-    if left_unsaid := unsaid(model, facts.features):
+    if facts.features and (left_unsaid := unsaid(model, facts.features)):
         return DroppedCandidate(
             model=model.name,
             reason=DropReason.LACKS_CAPABILITY,
