@@ -3,6 +3,9 @@
 from dispatch_app.execution.ports import Clock
 from policies_app.routing.types import RoutePlan
 
+TIMERS_ARE_EARLY_S = 0.002
+"""uvloop counts in whole milliseconds, so what waits for a deadline may wake before it; nothing is begun in that gap."""
+
 
 class Envelope:
     """Retries, fallbacks, escalations, races, samples and judges all draw on it.
@@ -24,8 +27,9 @@ class Envelope:
 
     @property
     def remaining_s(self) -> float:
-        """Seconds to the deadline, not below zero."""
-        return max(0.0, self.deadline_at - self._clock.monotonic())
+        """Seconds to the deadline; none if they are too few to begin anything."""
+        left_s = self.deadline_at - self._clock.monotonic()
+        return left_s if left_s > TIMERS_ARE_EARLY_S else 0.0
 
     @property
     def is_spent(self) -> bool:

@@ -86,6 +86,13 @@ _ENVELOPE = (
         tests=EXECUTION,
     ),
     Mutant(
+        name="a timer that wakes before the deadline begins another attempt",
+        path=f"{_EXECUTION}/envelope.py",
+        search="return left_s if left_s > TIMERS_ARE_EARLY_S else 0.0",
+        replace="return max(0.0, left_s)",
+        tests=EXECUTION,
+    ),
+    Mutant(
         name="the deadline is ignored within an attempt",
         path="dispatch_app/providers/upstream.py",
         search="self._expires_at = min(self._deadline_at, self._clock() + first_byte_s)",

@@ -1,7 +1,7 @@
 """The breakers of one process: which breaker a call goes by, and what decisions and other processes get to see."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -10,18 +10,8 @@ from dispatch_app.execution.breaker import JITTER, MOST_COOLDOWN_S, Cause
 from dispatch_app.execution.breakers import Breakers, SharedBlock, TargetKey, TargetState
 from dispatch_app.execution.ports import Credential, Target, TargetReport
 from policies_app.routing.codes import FaultClass, HealthState
-from tests.dispatch_app.routing_values import NOW, make_candidate
-
-
-@dataclass
-class ManualClock:
-    at: float = 500.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.at - 500.0)
+from tests.dispatch_app.execution.manual_clock import ManualClock
+from tests.dispatch_app.routing_values import make_candidate
 
 
 @pytest.fixture
