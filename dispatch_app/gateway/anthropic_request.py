@@ -9,6 +9,7 @@ from msgspec import Meta
 from dispatch_app.execution.canonical import ClientFormat
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
+from dispatch_app.gateway.fields import check_fields
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
 from dispatch_app.gateway.prompt import Prompt, Translated
@@ -130,7 +131,7 @@ def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
     for name in document:
         if name in _REFUSED:
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
-    asked = _check(document)
+    asked = check_fields(document, _MessageFields)
     limit = asked.max_tokens or least_tokens
     if limit is None:
         raise RequestError(param="max_tokens", detail="max_tokens: Field required.")
@@ -144,17 +145,6 @@ def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
             features=frozenset(_features(asked)),
         ),
     )
-
-
-def _check(document: Fields) -> _MessageFields:
-    try:
-        return msgspec.convert(document, _MessageFields)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        param = path.rstrip("`").removeprefix(".") or None
-        # An enum's message repeats the caller's value, which may be of any size.
-        problem = "This value is not supported." if problem.startswith("Invalid enum") else f"{problem}."
-        raise RequestError(param=param, detail=f"{param}: {problem}" if param else problem) from error
 
 
 def _extras(document: Fields) -> Fields:

@@ -105,8 +105,12 @@ def error_headers(error: DispatchError) -> list[tuple[bytes, bytes]]:
 
 def message_of(error: DispatchError) -> str:
     """What is wrong, in words for the caller."""
-    detail = error.detail if isinstance(error, RequestError) else None
-    return detail or MESSAGES[error.code]
+    message = MESSAGES[error.code]
+    if not isinstance(error, RequestError):
+        return message
+    if error.detail is None and error.code is ErrorCode.UNSUPPORTED_PARAMETER:
+        return f"{error.param}: {message}"
+    return error.detail or message
 
 
 def _body_of(error: DispatchError) -> ErrorBody:

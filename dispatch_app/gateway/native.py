@@ -15,6 +15,7 @@ from dispatch_app.gateway.admission import Inputs
 from dispatch_app.gateway.answers import send_json
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.exchange import Exchange, carry_out
+from dispatch_app.gateway.fields import check_fields
 from dispatch_app.gateway.headers import CallerHeaders, checked_tags, checked_task
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
@@ -75,10 +76,7 @@ async def explain(exchange: Exchange) -> None:
 
 def _read(body: bytes) -> tuple[_OwnFields, Prompt]:
     document = parse_object(body)
-    try:
-        own = msgspec.convert(document, _OwnFields)
-    except msgspec.ValidationError as error:
-        raise RequestError(detail=f"{error}.") from error
+    own = check_fields(document, _OwnFields)
     asked = {name: value for name, value in document.items() if name not in _OWN_FIELDS}
     if "input" in asked and "messages" not in asked:
         return own, read_embeddings(asked)

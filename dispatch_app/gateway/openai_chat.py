@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,7 @@ from dispatch_app.execution.canonical import Choice, ChunkChoice, ClientFormat, 
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.errors import RequestError, render_error
+from dispatch_app.gateway.fields import check_fields
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.prompt import Prompt, Translated
 from policies_app.routing.codes import Capability, WireFeature
@@ -55,7 +56,6 @@ EndUser = Annotated[str, Meta(max_length=255)]
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
-_Fields = TypeVar("_Fields", bound=msgspec.Struct)
 _OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -267,23 +267,6 @@ class ChatStream:
     @staticmethod
     def _event(chunk: _Chunk) -> bytes:
         return b"data: %b\n\n" % _encode(chunk)
-
-
-def check_fields(document: dict[str, Any], kind: type[_Fields]) -> _Fields:
-    """The fields of a request that are checked, as a `kind` of struct.
-
-    :raises RequestError: if one of them is not what it has to be.
-    """
-    try:
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        param = path.rstrip("`").removeprefix(".") or None
-        # An enum's message repeats the caller's value, which may be of any size.
-        problem = (
-            "This value is not one of those allowed." if problem.startswith("Invalid enum") else f"{problem}."
-        )
-        raise RequestError(param=param, detail=f"{param}: {problem}" if param else problem) from error
 
 
 def _measure(messages: list[_Message]) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from msgspec import Meta
 from dispatch_app.execution.canonical import ClientFormat
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
+from dispatch_app.gateway.fields import check_fields
 from dispatch_app.gateway.json_guard import parse_object
 from dispatch_app.gateway.openai_chat import read_prompt
 from dispatch_app.gateway.prompt import Prompt, Translated
@@ -128,14 +129,7 @@ def _check(document: Fields) -> _ResponseFields:
     for name, value in document.items():
         if name in _REFUSED and value not in (None, False):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
-    try:
-        asked = msgspec.convert(document, _ResponseFields)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        param = path.rstrip("`").removeprefix(".") or None
-        # An enum's message repeats the caller's value, which may be of any size.
-        problem = "This value is not supported." if problem.startswith("Invalid enum") else f"{problem}."
-        raise RequestError(param=param, detail=f"{param}: {problem}" if param else problem) from error
+    asked = check_fields(document, _ResponseFields)
     if asked.text is not None:
         _check_form(asked.text.format)
     if asked.store:

@@ -157,12 +157,12 @@ def test_an_answer_that_the_caller_began_goes_to_no_model_that_cannot_go_on_with
         ({"model": "nothing"}, 404, "not_found_error", "does not exist"),
         ({"max_tokens": 0}, 400, "invalid_request_error", "max_tokens"),
         ({"extra_body": {"temperature": 1.5}}, 400, "invalid_request_error", "temperature"),
-        ({"extra_body": {"mcp_servers": []}}, 400, "invalid_request_error", "not supported"),
+        ({"extra_body": {"mcp_servers": []}}, 400, "invalid_request_error", "mcp_servers"),
         (
             {"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]},
             400,
             "invalid_request_error",
-            "not supported",
+            "messages[0].content[0].type",
         ),
     ],
 )
