@@ -6,8 +6,8 @@ from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
+from dispatch_app.costs.formats import show_usd
 from dispatch_app.models import RollupDay
-from policies_app.admin.fields import show_usd
 from policies_app.admin.wording import draft_state
 from policies_app.models import KillSwitch
 from policies_app.roles import SEE_COSTS, SEE_PRICES

@@ -7,6 +7,7 @@ the environment says itself wins over both files.
 from pathlib import Path
 
 import environ
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -160,6 +161,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
+    "STYLES": [lambda _request: static("signalbox/admin.css")],
     "COLORS": {
         "primary": {
             "50": "oklch(98.4% .014 180.72)",

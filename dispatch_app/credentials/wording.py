@@ -5,6 +5,7 @@ from dispatch_app.execution.errors import DispatchError, ErrorCode, UpstreamErro
 from dispatch_app.fleet.account import CONNECTION_TESTS
 from dispatch_app.providers.network_words import why_unreachable
 from dispatch_app.snapshot.types import ServedProvider
+from policies_app.models.choices import wire_format_words
 from policies_app.routing.codes import FaultClass
 from policies_app.routing.types import Candidate
 
@@ -59,5 +60,5 @@ def _fault_in_words(fault: UpstreamError, candidate: Candidate | None, provider:
         return f"{provider.name} did not take the request{status}."
     words = _FAULTS.get(fault.fault, "It failed: " + fault.fault.value.replace("_", " ") + "{status}.")
     return words.format(
-        provider=provider.name, status=status, wire_format=provider.wire_format.value.replace("_", " ")
+        provider=provider.name, status=status, wire_format=wire_format_words(provider.wire_format)
     )

@@ -2,7 +2,17 @@
 
 from enum import StrEnum
 
+from django.utils.text import capfirst
+
 from policies_app.routing.codes import WireFormat
+
+_NAMES = {
+    "openai": "OpenAI",
+    "azure": "Azure",
+    "anthropic": "Anthropic",
+    "gemini": "Gemini",
+    "bedrock": "Bedrock",
+}
 
 
 def choices_of(codes: type[StrEnum]) -> list[tuple[str, str]]:
@@ -12,4 +22,9 @@ def choices_of(codes: type[StrEnum]) -> list[tuple[str, str]]:
 
 def wire_formats() -> list[tuple[str, str]]:
     """Those of the wire formats. Migrations name this function, so that a new format needs none."""
-    return choices_of(WireFormat)
+    return [(code.value, capfirst(wire_format_words(code))) for code in WireFormat]
+
+
+def wire_format_words(wire_format: WireFormat) -> str:
+    """What a wire format is called within a sentence: vendors as they write themselves."""
+    return " ".join(_NAMES.get(word, word) for word in wire_format.value.split("_"))

@@ -114,7 +114,7 @@ def test_what_answers_in_another_language_is_told(
 ) -> None:
     vendor.script(Fault(kind=FaultKind.HTML))
 
-    assert check(credential).words == "What answered there does not speak openai chat."
+    assert check(credential).words == "What answered there does not speak OpenAI chat."
 
 
 def test_a_private_address_is_not_dialled(vendor: SandboxServer, shop: Shop, credential: Credential) -> None:
