@@ -130,3 +130,12 @@ def assert_fits_the_width(page: Page) -> None:
     """Nothing makes the page itself scroll sideways; what scrolls inside a table's own frame is fine."""
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, f"{page.url} is {overflow} px wider than its window"
+
+
+def assert_no_cell_is_cut(page: Page) -> None:
+    """Every cell of a list shows all of its text."""
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.result-list td')]"
+        ".filter(cell => cell.scrollHeight > cell.clientHeight).map(cell => cell.textContent.trim())"
+    )
+    assert not cut, f"{page.url} cuts {cut}"

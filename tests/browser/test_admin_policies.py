@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from policies_app.models import Policy
 from policies_app.services.publishing import publish_policy
-from tests.browser.conftest import PHONE, assert_fits_the_width
+from tests.browser.conftest import PHONE, assert_fits_the_width, assert_no_cell_is_cut
 from tests.factories import make_fleet, make_policy, make_rule
 from tests.personas import make_ops
 
@@ -89,6 +89,7 @@ def test_ops_roll_back_after_a_comparison(page: Page, policy: Policy):
 
 
 def test_pages_fit_a_phone(policy: Policy, sign_in, open_page):
+    Policy.objects.filter(pk=policy.pk).update(description="A text that takes more than one line. " * 4)
     sign_in(make_ops())
     page = open_page("/admin/", viewport=PHONE)
     assert_fits_the_width(page)
@@ -102,3 +103,4 @@ def test_pages_fit_a_phone(policy: Policy, sign_in, open_page):
     ):
         page.goto(f"/admin/policies_app/{address}")
         assert_fits_the_width(page)
+        assert_no_cell_is_cut(page)
