@@ -6,20 +6,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from dispatch_app.execution.canonical import ClientFormat
+from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.fields import check_fields
-from dispatch_app.gateway.json_guard import parse_object
-from dispatch_app.gateway.openai_chat import read_prompt
-from dispatch_app.gateway.prompt import Prompt, Translated
+from dispatch_app.gateway.fields import EndUser, OutputLimit, check_extras, check_fields
+from dispatch_app.gateway.json_guard import measured_object
+from dispatch_app.gateway.measuring import measured
+from dispatch_app.gateway.prompt import Prompt
 from policies_app.routing.codes import WireFeature
 
 Fields = dict[str, Any]
 
 _REFUSED = frozenset({"container", "inference_geo", "mcp_servers", "speed"})
 """Fields that make the vendor fetch, run or charge what a reservation does not cover."""
-_SAME = ("model", "stream", "temperature", "top_p", "top_k", "thinking")
+_SAME = ("temperature", "top_p", "top_k", "thinking")
 _EFFORT = "reasoning_effort"
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 
@@ -84,7 +84,7 @@ class _OutputConfig(msgspec.Struct):
 
 
 class _Metadata(msgspec.Struct):
-    user_id: str | None = None
+    user_id: EndUser | None = None
 
 
 class _MessageFields(msgspec.Struct):
@@ -92,9 +92,9 @@ class _MessageFields(msgspec.Struct):
 
     model: Annotated[str, Meta(min_length=1, max_length=200)]
     messages: Annotated[list[_Turn], Meta(min_length=1)]
-    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    max_tokens: OutputLimit | None = None
     system: str | list[_SystemBlock] | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Annotated[list[str], Meta(max_length=16)] | None = None
     stream: bool | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -127,7 +127,7 @@ def parse_count(body: bytes) -> Prompt:
 
 
 def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
-    document = parse_object(body)
+    document, size = measured_object(body)
     for name in document:
         if name in _REFUSED:
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
@@ -135,15 +135,25 @@ def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
     limit = asked.max_tokens or least_tokens
     if limit is None:
         raise RequestError(param="max_tokens", detail="max_tokens: Field required.")
-    canonical = _canonical(asked, limit=limit)
-    return read_prompt(
-        canonical,
-        size=max(len(body), len(_encode(canonical))),
-        translated=Translated(
+    fields = _canonical(asked)
+    if not fields["messages"]:
+        raise RequestError(param="messages", detail="messages: Expected `array` of length >= 1.")
+    extras = _extras(document)
+    check_extras(extras)
+    return measured(
+        Request(
+            fields=fields,
+            stream=bool(asked.stream),
+            choices=1,
             origin=ClientFormat.ANTHROPIC_MESSAGES,
-            extras=_extras(document),
-            features=frozenset(_features(asked)),
+            extras=extras,
         ),
+        size=size,
+        model=asked.model,
+        output_tokens=limit,
+        end_user="" if asked.metadata is None else asked.metadata.user_id or "",
+        metadata={},
+        features=frozenset(_features(asked)),
     )
 
 
@@ -165,10 +175,9 @@ def _features(asked: _MessageFields) -> Iterator[WireFeature]:
                 yield WireFeature.TOOL_RESULT_IMAGES
 
 
-def _canonical(asked: _MessageFields, *, limit: int) -> Fields:
+def _canonical(asked: _MessageFields) -> Fields:
     fields: Fields = {name: value for name in _SAME if (value := getattr(asked, name)) is not None}
     fields["messages"] = [*_system(asked.system), *(said for turn in asked.messages for said in _turn(turn))]
-    fields["max_tokens"] = limit
     if asked.stop_sequences:
         fields["stop"] = asked.stop_sequences
     if asked.tools:
@@ -176,8 +185,6 @@ def _canonical(asked: _MessageFields, *, limit: int) -> Fields:
         fields |= _tool_choice(asked.tool_choice)
     if asked.output_config is not None:
         fields |= _output(asked.output_config)
-    if asked.metadata is not None and asked.metadata.user_id:
-        fields["user"] = asked.metadata.user_id
     return fields
 
 

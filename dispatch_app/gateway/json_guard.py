@@ -19,7 +19,7 @@ MOST_VALUES = 100_000
 _MARKS = b"[{,:"
 _OTHERS = bytes(set(range(256)).difference(_MARKS))
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
+_NUL_OR_COLON = re.compile(rb"\\u00(?:00|3[aA])")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -33,6 +33,16 @@ def parse_object(body: bytes, *, most_values: int = MOST_VALUES) -> dict[str, An
 
     :raises RequestError: if it is anything else, or one of the things above.
     """
+    return measured_object(body, most_values=most_values)[0]
+
+
+def measured_object(body: bytes, *, most_values: int = MOST_VALUES) -> tuple[dict[str, Any], int]:
+    """Return the JSON object that `body` is, and its size in bytes: as it came or as it is written anew, whichever is more.
+
+    Only numbers can be written longer than they came: `1e15` as `1000000000000000.0`.
+
+    :raises RequestError: if it is anything else, or one of the things above.
+    """
     try:
         document = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -41,14 +51,16 @@ def parse_object(body: bytes, *, most_values: int = MOST_VALUES) -> dict[str, An
         raise RequestError(detail="The body must be a JSON object.")
     marks = body.translate(None, _OTHERS)
     _check_size(marks, document, most_values=most_values)
-    has_escapes = b"\\u00" in body
-    if has_escapes and b"\\u0000" in body and _NUL.search(body):
-        raise RequestError(detail="The body contains the character U+0000.")
-    if has_escapes and _ESCAPED_COLON.search(body):
+    written = _encode(document)
+    if _NUL_OR_COLON.search(body):
+        if _NUL.search(body):
+            raise RequestError(detail="The body contains the character U+0000.")
         _check_names_one_by_one(body)
-    else:
-        _check_names(marks, document)
-    return document
+    # Of values with one name in one object only the last was decoded, so that each other's colon is missing from what is
+    # written anew. Colons in texts are the same in both, as long as none came escaped.
+    elif written.count(b":") != marks.count(b":"):
+        raise _twice()
+    return document, max(len(body), len(written))
 
 
 def _check_size(marks: bytes, document: object, *, most_values: int) -> None:
@@ -74,15 +86,6 @@ def _children(value: object) -> list[object]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def _check_names(marks: bytes, document: object) -> None:
-    """Of values with one name in one object only the last was decoded; so each other's colon is missing from what was.
-
-    Colons in texts are the same in both, as long as none came escaped.
-    """
-    if _encode(document).count(b":") != marks.count(b":"):
-        raise _twice()
 
 
 def _check_names_one_by_one(body: bytes) -> None:

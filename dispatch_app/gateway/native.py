@@ -17,8 +17,8 @@ from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.exchange import Exchange, carry_out
 from dispatch_app.gateway.fields import check_fields
 from dispatch_app.gateway.headers import CallerHeaders, checked_tags, checked_task
-from dispatch_app.gateway.json_guard import parse_object
-from dispatch_app.gateway.openai_chat import read_prompt
+from dispatch_app.gateway.json_guard import measured_object
+from dispatch_app.gateway.openai_chat import read_chat
 from dispatch_app.gateway.openai_embeddings import read_embeddings, rendered_vectors
 from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.gateway.repeats import keep, once
@@ -75,14 +75,14 @@ async def explain(exchange: Exchange) -> None:
 
 
 def _read(body: bytes) -> tuple[_OwnFields, Prompt]:
-    document = parse_object(body)
+    document, size = measured_object(body)
     own = check_fields(document, _OwnFields)
     asked = {name: value for name, value in document.items() if name not in _OWN_FIELDS}
     if "input" in asked and "messages" not in asked:
         return own, read_embeddings(asked)
     if own.limits is not None and own.limits.output_tokens is not None:
         asked["max_tokens"] = own.limits.output_tokens
-    return own, read_prompt(asked, size=len(body))
+    return own, read_chat(asked, size=size)
 
 
 def _inputs(own: _OwnFields, caller: CallerHeaders) -> Inputs:

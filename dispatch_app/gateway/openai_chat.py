@@ -1,7 +1,6 @@
 """OpenAI's Chat Completions as clients speak it: request in, reply and stream out."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -12,17 +11,11 @@ from dispatch_app.execution.canonical import Choice, ChunkChoice, ClientFormat, 
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.gateway.client_half import ClientHalf
 from dispatch_app.gateway.errors import RequestError, render_error
-from dispatch_app.gateway.fields import check_fields
-from dispatch_app.gateway.json_guard import parse_object
-from dispatch_app.gateway.prompt import Prompt, Translated
-from policies_app.routing.codes import Capability, WireFeature
+from dispatch_app.gateway.fields import REFUSED_FIELDS, EndUser, Metadata, OutputLimit, check_fields
+from dispatch_app.gateway.json_guard import measured_object
+from dispatch_app.gateway.measuring import measured
+from dispatch_app.gateway.prompt import Prompt
 from policies_app.routing.types import Usage
-
-# What one message, and a request with tools or a schema, can add in tokens to the bytes that the caller sent.
-FRAMING_TOKENS_OF_A_MESSAGE = 16
-FRAMING_TOKENS_OF_TOOLS = 1_024
-BYTES_OF_A_TOKEN = 4
-TOKENS_OF_AN_IMAGE = 800
 
 # Consumed here; what a vendor is told of these is Signalbox's business.
 _CONSUMED = frozenset(
@@ -38,25 +31,6 @@ _CONSUMED = frozenset(
         "max_tokens",
     }
 )
-# Where a request goes, with which credentials and headers, and what it costs is never the caller's to say; nor is
-# anything that makes a vendor generate or fetch more than the reservation covers.
-REFUSED_FIELDS = re.compile(
-    r"api_.*|.*_api_key|.*_url|base_url|url|proxy|proxies|organization|custom_llm_provider|model_list|models|route"
-    r"|provider|transforms|plugins|fallbacks|(extra_|default_)?(headers|query|body)|.*(cost|price|pricing).*"
-    r"|best_of|use_beam_search|prediction|web_search_options|audio|background|previous_response_id|num_retries|mock_.*"
-    r"|max_output_tokens|max_new_tokens|max_tokens_to_sample|max_length|num_predict|chat_template|mm_processor_kwargs"
-)
-_MULTIPLYING = frozenset({"n", "max_tokens", "max_completion_tokens"})
-"""What bounds the money, by OpenAI's names. In another format these say nothing; a server that took them would bill them."""
-_DATA_OF_NO_IMAGE = re.compile(r"\s*data:(?!image/)", re.IGNORECASE)
-
-_FEATURES_OF_FORM = {"json_object": WireFeature.JSON_OBJECT, "json_schema": WireFeature.JSON_SCHEMA}
-
-EndUser = Annotated[str, Meta(max_length=255)]
-Metadata = Annotated[
-    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
-]
-_OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class _ImageUrl(msgspec.Struct):
@@ -98,8 +72,8 @@ class _ChatFields(msgspec.Struct):
     model: Annotated[str, Meta(min_length=1, max_length=200)]
     messages: Annotated[list[_Message], Meta(min_length=1)]
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    max_tokens: _OutputLimit | None = None
-    max_completion_tokens: _OutputLimit | None = None
+    max_tokens: OutputLimit | None = None
+    max_completion_tokens: OutputLimit | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
@@ -168,43 +142,33 @@ def parse_chat(body: bytes) -> Prompt:
 
     :raises RequestError: if it is not JSON, not a chat request, or asks for what is not offered.
     """
-    return read_prompt(parse_object(body), size=len(body))
+    document, size = measured_object(body)
+    return read_chat(document, size=size)
 
 
-def read_prompt(document: dict[str, Any], *, size: int, translated: Translated | None = None) -> Prompt:
-    """Read a chat request from its fields, whose JSON is `size` bytes long, and which may be translated from another format.
+def read_chat(document: Mapping[str, Any], *, size: int) -> Prompt:
+    """Read a chat request from its fields, whose JSON is `size` bytes long.
 
     :raises RequestError: if it is not a chat request, or asks for what is not offered.
     """
     chat = check_fields(document, _ChatFields)
-    extras = {} if translated is None else translated.extras
-    for name in (*document, *extras):
-        is_foreign = name in extras and name in _MULTIPLYING
-        if is_foreign or (name not in _CHECKED and REFUSED_FIELDS.fullmatch(name)):
+    for name in document:
+        if name not in _CHECKED and REFUSED_FIELDS.fullmatch(name):
             raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
-    images, image_bytes, text_bytes = _measure(chat.messages)
-    limit_field = _limit_field(chat)
-    features = frozenset(_features(chat, images=images))
-    return Prompt(
+    request = Request(
+        fields={name: document[name] for name in document if name not in _CONSUMED},
+        stream=bool(chat.stream),
+        choices=chat.n or 1,
+        limit_field=_limit_field(chat),
+    )
+    return measured(
+        request,
+        size=size,
         model=chat.model,
-        request=Request(
-            fields={name: document[name] for name in document if name not in _CONSUMED},
-            stream=bool(chat.stream),
-            choices=chat.n or 1,
-            limit_field=limit_field if translated is None else None,
-            origin=ClientFormat.OPENAI_CHAT if translated is None else translated.origin,
-            extras=extras,
-        ),
-        input_tokens=_estimate(chat, text_bytes=text_bytes, images=images),
-        input_tokens_bound=_bound(chat, size=size - image_bytes),
-        images=images,
         output_tokens=chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens,
-        needs=frozenset(_needs(chat, images=images)),
-        features=features if translated is None else features | translated.features,
         end_user=chat.user or "",
         metadata=chat.metadata or {},
-        includes_usage=translated is not None or _wants_usage(chat.stream_options),
-        echo={} if translated is None else translated.echo,
+        includes_usage=chat.stream_options is not None and bool(chat.stream_options.include_usage),
     )
 
 
@@ -269,105 +233,11 @@ class ChatStream:
         return b"data: %b\n\n" % _encode(chunk)
 
 
-def _measure(messages: list[_Message]) -> tuple[int, int, int]:
-    """How many images there are, the bytes of their addresses, and the bytes of text."""
-    images = image_bytes = text_bytes = 0
-    for message in messages:
-        content = message.content
-        if isinstance(content, str):
-            text_bytes += len(content) if content.isascii() else len(content.encode())
-        for part in content if isinstance(content, list) else ():
-            images += part.type == "image_url" or part.image_url is not None
-            image_bytes += 0 if part.image_url is None else _image_bytes(part.image_url)
-            text_bytes += len((part.text or part.refusal or "").encode())
-    return images, image_bytes, text_bytes
-
-
-def _image_bytes(image: _ImageUrl) -> int:
-    """The bytes of an image's address, which are no tokens; those of a document or a video would be."""
-    if _DATA_OF_NO_IMAGE.match(image.url):
-        raise RequestError(param="messages", detail="messages: The data of an image_url has to be an image.")
-    return len(image.url)
-
-
-def _estimate(chat: _ChatFields, *, text_bytes: int, images: int) -> int:
-    tools_bytes = len(_encode(chat.tools)) if chat.tools else 0
-    return (
-        (text_bytes + tools_bytes) // BYTES_OF_A_TOKEN
-        + BYTES_OF_A_TOKEN * len(chat.messages)
-        + TOKENS_OF_AN_IMAGE * images
-    )
-
-
-def _bound(chat: _ChatFields, *, size: int) -> int:
-    """No token is shorter than a byte, and escaping only makes text longer, so the body's size bounds its tokens."""
-    has_tools = chat.tools is not None or chat.functions is not None or chat.response_format is not None
-    return (
-        size
-        + FRAMING_TOKENS_OF_A_MESSAGE * len(chat.messages)
-        + (FRAMING_TOKENS_OF_TOOLS if has_tools else 0)
-    )
-
-
 def _limit_field(chat: _ChatFields) -> str | None:
     """The name under which the caller told how much it wants at most; the newer one stands before the older."""
     if chat.max_completion_tokens is not None:
         return "max_completion_tokens"
     return None if chat.max_tokens is None else "max_tokens"
-
-
-def _wants_usage(options: _StreamOptions | None) -> bool:
-    return options is not None and bool(options.include_usage)
-
-
-def _needs(chat: _ChatFields, *, images: int) -> Iterator[Capability]:
-    if chat.tools or chat.functions:
-        yield Capability.TOOLS
-    if chat.response_format is not None and chat.response_format.type == "json_schema":
-        yield Capability.JSON_SCHEMA
-    if images:
-        yield Capability.VISION
-    if chat.stream:
-        yield Capability.STREAMING
-    if chat.logprobs:
-        yield Capability.LOGPROBS
-
-
-def _features(chat: _ChatFields, *, images: int) -> Iterator[WireFeature]:
-    yield from _features_of_sampling(chat)
-    if chat.response_format is not None and chat.response_format.type in _FEATURES_OF_FORM:
-        yield _FEATURES_OF_FORM[chat.response_format.type]
-    if images and _has_image_urls(chat.messages):
-        yield WireFeature.IMAGE_URLS
-    if chat.parallel_tool_calls is False and chat.tools:
-        yield WireFeature.SINGLE_TOOL_CALL
-    if chat.functions or "function" in [message.role for message in chat.messages]:
-        yield WireFeature.LEGACY_FUNCTIONS
-
-
-def _features_of_sampling(chat: _ChatFields) -> Iterator[WireFeature]:
-    if chat.n is not None and chat.n > 1:
-        yield WireFeature.MULTIPLE_CHOICES
-    if chat.logprobs:
-        yield WireFeature.LOGPROBS
-    if chat.logit_bias:
-        yield WireFeature.LOGIT_BIAS
-    if chat.seed is not None:
-        yield WireFeature.SEED
-    if chat.presence_penalty or chat.frequency_penalty:
-        yield WireFeature.PENALTIES
-    if chat.temperature is not None and chat.temperature > 1:
-        yield WireFeature.TEMPERATURE_ABOVE_ONE
-
-
-def _has_image_urls(messages: list[_Message]) -> bool:
-    """Whether an image is named by where it is, and not given as data."""
-    return any(
-        part.image_url is not None and part.image_url.url.lstrip()[:5].lower() != "data:"
-        for message in messages
-        if isinstance(message.content, list)
-        for part in message.content
-    )
 
 
 def _usage_of(usage: Usage) -> _Usage:

@@ -10,14 +10,9 @@ from dispatch_app.execution.canonical import Operation, Reply, Request
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.execution.vectors import bytes_of, numbers_of
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.fields import check_fields
+from dispatch_app.gateway.fields import REFUSED_FIELDS, EndUser, Metadata, check_fields
 from dispatch_app.gateway.json_guard import parse_object
-from dispatch_app.gateway.openai_chat import (
-    BYTES_OF_A_TOKEN,
-    REFUSED_FIELDS,
-    EndUser,
-    Metadata,
-)
+from dispatch_app.gateway.measuring import BYTES_OF_A_TOKEN
 from dispatch_app.gateway.prompt import Prompt
 from policies_app.routing.codes import Capability, WireFeature
 from policies_app.routing.wire_formats import MOST_INPUTS

@@ -1,11 +1,10 @@
 """A client's prompt, whatever wire format it came in: the canonical request and what routing may know of it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
-from dispatch_app.execution.canonical import ClientFormat, Request
+from dispatch_app.execution.canonical import Request
 from policies_app.routing.codes import Capability, WireFeature
 
 
@@ -30,12 +29,3 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     echo: Mapping[str, object] = msgspec.field(default_factory=dict)
     inputs: int = 1
     longest_input_tokens: int = 0
-
-
-class Translated(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request that came in another format than the canonical one said beside its canonical words."""
-
-    origin: ClientFormat
-    extras: Mapping[str, Any]
-    features: frozenset[WireFeature] = frozenset()
-    echo: Mapping[str, object] = msgspec.field(default_factory=dict)

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from dispatch_app.execution.canonical import ClientFormat
+from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.fields import check_fields
-from dispatch_app.gateway.json_guard import parse_object
-from dispatch_app.gateway.openai_chat import read_prompt
-from dispatch_app.gateway.prompt import Prompt, Translated
+from dispatch_app.gateway.fields import EndUser, Metadata, OutputLimit, check_extras, check_fields
+from dispatch_app.gateway.json_guard import measured_object
+from dispatch_app.gateway.measuring import measured
+from dispatch_app.gateway.prompt import Prompt
 
 Fields = dict[str, Any]
 
@@ -26,7 +26,8 @@ _REFUSED = frozenset(
 """Fields that lean on what would have to be kept here, or let a vendor do more than a reservation covers."""
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 _INCLUDED = frozenset({"reasoning.encrypted_content"})
-_SAME = ("model", "stream", "temperature", "top_p", "parallel_tool_calls", "metadata", "user")
+_SAME = ("temperature", "top_p", "parallel_tool_calls")
+"""Fields that are called the same in canonical words. A number stays as it was written."""
 _ECHOED = (
     "instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning", "temperature", "text",
     "tool_choice", "tools", "top_p", "user",
@@ -92,7 +93,13 @@ class _ResponseFields(msgspec.Struct):
     model: Annotated[str, Meta(min_length=1, max_length=200)]
     input: Annotated[str, Meta(min_length=1)] | Annotated[list[_Item], Meta(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    max_output_tokens: OutputLimit | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    user: EndUser | None = None
+    metadata: Metadata | None = None
     tools: Annotated[list[_Tool], Meta(max_length=512)] | None = None
     tool_choice: Literal["none", "auto", "required"] | _NamedTool | None = None
     text: _Text | None = None
@@ -102,8 +109,7 @@ class _ResponseFields(msgspec.Struct):
     truncation: Literal["disabled"] | None = None
 
 
-_encode = msgspec.json.Encoder().encode
-_KNOWN = frozenset({*_ResponseFields.__struct_fields__, *_SAME, *_REFUSED, "service_tier", "stream_options"})
+_KNOWN = frozenset({*_ResponseFields.__struct_fields__, *_REFUSED, "service_tier", "stream_options"})
 
 
 def parse_response(body: bytes) -> Prompt:
@@ -111,17 +117,25 @@ def parse_response(body: bytes) -> Prompt:
 
     :raises RequestError: if it is not JSON, not a request for a response, or asks for what is not offered.
     """
-    document = parse_object(body)
+    document, size = measured_object(body)
     asked = _check(document)
-    canonical = _canonical(asked, document)
-    return read_prompt(
-        canonical,
-        size=max(len(body), len(_encode(canonical))),
-        translated=Translated(
+    fields = _canonical(asked, document)
+    extras = {name: value for name, value in document.items() if value and name not in _KNOWN}
+    check_extras(extras)
+    return measured(
+        Request(
+            fields=fields,
+            stream=bool(asked.stream),
+            choices=1,
             origin=ClientFormat.OPENAI_RESPONSES,
-            extras={name: value for name, value in document.items() if value and name not in _KNOWN},
-            echo={name: document[name] for name in _ECHOED if name in document},
+            extras=extras,
         ),
+        size=size,
+        model=asked.model,
+        output_tokens=asked.max_output_tokens,
+        end_user=asked.user or "",
+        metadata=asked.metadata or {},
+        echo={name: document[name] for name in _ECHOED if name in document},
     )
 
 
@@ -150,8 +164,6 @@ def _check_form(wanted: _Format) -> None:
 def _canonical(asked: _ResponseFields, document: Fields) -> Fields:
     fields: Fields = {name: value for name in _SAME if (value := document.get(name)) is not None}
     fields["messages"] = list(_messages(asked))
-    if asked.max_output_tokens is not None:
-        fields["max_tokens"] = asked.max_output_tokens
     if asked.tools:
         fields["tools"] = [_tool(tool) for tool in asked.tools]
         if asked.tool_choice is not None:

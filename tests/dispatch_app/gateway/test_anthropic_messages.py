@@ -216,6 +216,16 @@ def test_the_input_bound_covers_every_byte_of_the_prompt() -> None:
     assert prompt.input_tokens_bound >= 2_000
 
 
+def test_the_input_bound_covers_arguments_that_are_longer_when_they_are_a_text() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "add", "input": {"numbers": []}}
+    body = json.dumps(HELLO | {"messages": [{"role": "assistant", "content": [use]}]})
+    body = body.replace("[]", f"[{'1e15,' * 999}1e15]")
+    prompt = parse_message(body.encode())
+
+    (call,) = prompt.request.fields["messages"][0]["tool_calls"]
+    assert prompt.input_tokens_bound >= len(call["function"]["arguments"]) > 3 * len(body)
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [

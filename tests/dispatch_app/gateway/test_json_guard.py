@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.json_guard import MOST_LEVELS, MOST_VALUES, parse_object
+from dispatch_app.gateway.json_guard import MOST_LEVELS, MOST_VALUES, measured_object, parse_object
 
 REFUSED = {
     "empty": b"",
@@ -71,6 +71,17 @@ def test_dangerous_or_ambiguous_json_is_refused(body: bytes) -> None:
 )
 def test_unusual_but_sound_json_is_read(body: bytes) -> None:
     assert parse_object(body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "size"),
+    [(b'{"a": 1, "b": "\\u00e4"}', 23), (b'{"a":1e15}', len('{"a":1000000000000000.0}'))],
+    ids=["as it came", "a number that is longer when written anew"],
+)
+def test_the_size_of_an_object_is_what_it_takes_at_most_in_whatever_way_it_is_written(
+    body: bytes, size: int
+) -> None:
+    assert measured_object(body) == (json.loads(body), size)
 
 
 @given(st.binary(max_size=200))
