@@ -18,6 +18,7 @@ class Quirks:
 
     `system_prefix` and `system_suffix` stand before and after the system's words. `fixed_parameters` are merged into each
     request, in the vendor's own words. `thinks_unasked` says that the vendor may bill thoughts that nobody asked for, or sees.
+    `alter_requests` says that a request is another one for this model, whatever its wire format, fixed parameters aside.
     `input_tokens` is an estimate of what they add to a prompt, `input_tokens_bound` the most that they can.
     """
 
@@ -29,19 +30,9 @@ class Quirks:
     reasoning_control: ReasoningControl = ReasoningControl.AS_SENT
     thinks_unasked: bool = False
     fixed_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+    alter_requests: bool = field(init=False, compare=False)
     input_tokens: int = field(init=False, compare=False)
     input_tokens_bound: int = field(init=False, compare=False)
-
-    @property
-    def alter_requests(self) -> bool:
-        """Whether a request is another one for this model, whatever its wire format; parameters that are fixed aside."""
-        return bool(
-            self.system_prefix
-            or self.system_suffix
-            or self.refused_parameters
-            or self.system_role is not SystemRole.AS_SENT
-            or self.reasoning_control is not ReasoningControl.AS_SENT
-        )
 
     @property
     def may_think(self) -> bool:
@@ -52,9 +43,20 @@ class Quirks:
         return self.thinks_unasked or bool(self.fixed_parameters)
 
     def __post_init__(self) -> None:
-        # Worked out once: each decision asks for them, for each of its candidates.
+        # Worked out once: each decision asks for them, for each of its candidates, and each request that is sent.
+        object.__setattr__(self, "alter_requests", _alter_requests(self))
         object.__setattr__(self, "input_tokens", _estimate(self))
         object.__setattr__(self, "input_tokens_bound", _bound(self))
+
+
+def _alter_requests(quirks: Quirks) -> bool:
+    return bool(
+        quirks.system_prefix
+        or quirks.system_suffix
+        or quirks.refused_parameters
+        or quirks.system_role is not SystemRole.AS_SENT
+        or quirks.reasoning_control is not ReasoningControl.AS_SENT
+    )
 
 
 def _estimate(quirks: Quirks) -> int:
