@@ -1,6 +1,6 @@
 """Anthropic's Messages as clients speak them: what comes in, put into canonical words and then checked and measured as these."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,7 +9,7 @@ from msgspec import Meta
 from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.fields import EndUser, OutputLimit, check_extras, check_fields
+from dispatch_app.gateway.fields import EndUser, OutputLimit, check_extras, check_fields, unknown_fields
 from dispatch_app.gateway.json_guard import measured_object
 from dispatch_app.gateway.measuring import measured
 from dispatch_app.gateway.prompt import Prompt
@@ -128,9 +128,9 @@ def parse_count(body: bytes) -> Prompt:
 
 def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
     document, size = measured_object(body)
-    for name in document:
-        if name in _REFUSED:
-            raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
+    if not _REFUSED.isdisjoint(document):
+        name = next(name for name in document if name in _REFUSED)
+        raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     asked = check_fields(document, _MessageFields)
     limit = asked.max_tokens or least_tokens
     if limit is None:
@@ -153,12 +153,12 @@ def _read(body: bytes, *, least_tokens: int | None) -> Prompt:
         output_tokens=limit,
         end_user="" if asked.metadata is None else asked.metadata.user_id or "",
         metadata={},
-        features=frozenset(_features(asked)),
+        features=frozenset(_features(asked, fields["messages"])),
     )
 
 
 def _extras(document: Fields) -> Fields:
-    extras = {name: value for name, value in document.items() if name not in _KNOWN}
+    extras = unknown_fields(document, _KNOWN)
     if settings := document.get("output_config"):
         known = _OutputConfig.__struct_fields__
         if more := {name: settings[name] for name in settings if name not in known}:
@@ -166,43 +166,48 @@ def _extras(document: Fields) -> Fields:
     return extras
 
 
-def _features(asked: _MessageFields) -> Iterator[WireFeature]:
+def _features(asked: _MessageFields, messages: list[Fields]) -> Iterator[WireFeature]:
     if asked.messages[-1].role == "assistant":
         yield WireFeature.ANSWER_BEGUN
-    for turn in asked.messages:
-        for block in _blocks(turn.content):
-            if block.type == "tool_result" and any(part.type == "image" for part in _blocks(block.content)):
-                yield WireFeature.TOOL_RESULT_IMAGES
+    if any(message["role"] == "tool" and _has_image(message["content"]) for message in messages):
+        yield WireFeature.TOOL_RESULT_IMAGES
+
+
+def _has_image(content: str | list[Fields]) -> bool:
+    return not isinstance(content, str) and any(part["type"] == "image_url" for part in content)
 
 
 def _canonical(asked: _MessageFields) -> Fields:
     fields: Fields = {name: value for name in _SAME if (value := getattr(asked, name)) is not None}
-    fields["messages"] = [*_system(asked.system), *(said for turn in asked.messages for said in _turn(turn))]
+    fields["messages"] = _messages(asked)
     if asked.stop_sequences:
         fields["stop"] = asked.stop_sequences
     if asked.tools:
         fields["tools"] = [_tool(tool) for tool in asked.tools]
-        fields |= _tool_choice(asked.tool_choice)
+        if asked.tool_choice is not None:
+            fields["tool_choice"] = _tool_choice(asked.tool_choice)
+            if asked.tool_choice.disable_parallel_tool_use:
+                fields["parallel_tool_calls"] = False
     if asked.output_config is not None:
         fields |= _output(asked.output_config)
     return fields
 
 
-def _system(system: str | list[_SystemBlock] | None) -> Iterator[Fields]:
-    if isinstance(system, str):
-        yield {"role": "system", "content": system}
-    elif system:
-        parts = [_marked({"type": "text", "text": block.text}, block) for block in system]
-        yield {"role": "system", "content": parts}
-
-
-def _turn(turn: _Turn) -> Iterator[Fields]:
-    if isinstance(turn.content, str):
-        yield {"role": turn.role, "content": turn.content}
-    elif turn.role == "assistant":
-        yield _said_by_model(turn.content)
-    else:
-        yield from _said_by_user(turn.content)
+def _messages(asked: _MessageFields) -> list[Fields]:
+    messages: list[Fields] = []
+    if isinstance(asked.system, str):
+        messages.append({"role": "system", "content": asked.system})
+    elif asked.system:
+        parts = [_marked({"type": "text", "text": block.text}, block) for block in asked.system]
+        messages.append({"role": "system", "content": parts})
+    for turn in asked.messages:
+        if isinstance(turn.content, str):
+            messages.append({"role": turn.role, "content": turn.content})
+        elif turn.role == "assistant":
+            messages.append(_said_by_model(turn.content))
+        else:
+            messages += _said_by_user(turn.content)
+    return messages
 
 
 def _said_by_user(blocks: list[_Block]) -> Iterator[Fields]:
@@ -214,7 +219,9 @@ def _said_by_user(blocks: list[_Block]) -> Iterator[Fields]:
                 "tool_call_id": block.tool_use_id,
                 "content": _parts(block.content),
             }
-            yield _marked(result | ({"is_error": True} if block.is_error else {}), block)
+            if block.is_error:
+                result["is_error"] = True
+            yield _marked(result, block)
     if rest := [block for block in blocks if block.type != "tool_result"]:
         yield {"role": "user", "content": _parts(rest)}
 
@@ -256,10 +263,6 @@ def _call(block: _Block) -> Fields:
     return _marked(call, block)
 
 
-def _blocks(content: str | list[_Block] | None) -> list[_Block]:
-    return content if isinstance(content, list) else []
-
-
 def _parts(content: str | list[_Block] | None) -> str | list[Fields]:
     """Content as a text if it is nothing but one, else as parts."""
     if content is None or isinstance(content, str):
@@ -285,23 +288,17 @@ def _marked(told: Fields, block: _Block | _SystemBlock | _Tool) -> Fields:
 
 def _tool(tool: _Tool) -> Fields:
     function: Fields = {"name": tool.name, "parameters": tool.input_schema}
-    for name in ("description", "strict"):
-        if (value := getattr(tool, name)) is not None:
-            function[name] = value
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return _marked({"type": "function", "function": function}, tool)
 
 
-def _tool_choice(choice: _ToolChoice | None) -> Fields:
-    if choice is None:
-        return {}
-    named: Mapping[str, Any] = {
-        "auto": "auto",
-        "none": "none",
-        "any": "required",
-        "tool": {"type": "function", "function": {"name": choice.name}},
-    }
-    told: Fields = {"tool_choice": named[choice.type]}
-    return told | {"parallel_tool_calls": False} if choice.disable_parallel_tool_use else told
+def _tool_choice(choice: _ToolChoice) -> str | Fields:
+    if choice.type == "tool":
+        return {"type": "function", "function": {"name": choice.name}}
+    return "required" if choice.type == "any" else choice.type
 
 
 def _output(settings: _OutputConfig) -> Fields:

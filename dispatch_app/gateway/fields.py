@@ -40,6 +40,13 @@ def check_fields(document: Mapping[str, Any], kind: type[_Fields]) -> _Fields:
         raise _as_request_error(error) from error
 
 
+def unknown_fields(document: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The fields whose names are not among those known."""
+    if known.issuperset(document):
+        return {}
+    return {name: value for name, value in document.items() if name not in known}
+
+
 def check_extras(extras: Iterable[str]) -> None:
     """Look at the names of those fields that only vendors who speak the caller's format are sent.
 

@@ -50,7 +50,9 @@ def measured_object(body: bytes, *, most_values: int = MOST_VALUES) -> tuple[dic
     if not isinstance(document, dict):
         raise RequestError(detail="The body must be a JSON object.")
     marks = body.translate(None, _OTHERS)
-    _check_size(marks, document, most_values=most_values)
+    # Brackets bound the depth and all marks the number of values; only when they exceed it is the tree walked.
+    if marks.count(b"[") + marks.count(b"{") > MOST_LEVELS or len(marks) > most_values:
+        _check_size(document, most_values=most_values)
     written = _encode(document)
     if _NUL_OR_COLON.search(body):
         if _NUL.search(body):
@@ -63,14 +65,7 @@ def measured_object(body: bytes, *, most_values: int = MOST_VALUES) -> tuple[dic
     return document, max(len(body), len(written))
 
 
-def _check_size(marks: bytes, document: object, *, most_values: int) -> None:
-    """Brackets bound the depth and, with commas, the number of values; only when they exceed it is the tree walked."""
-    brackets = marks.count(b"[") + marks.count(b"{")
-    if brackets > MOST_LEVELS or brackets + marks.count(b",") > most_values:
-        _walk(document, most_values=most_values)
-
-
-def _walk(document: object, *, most_values: int) -> None:
+def _check_size(document: object, *, most_values: int) -> None:
     containers: list[object] = [document]
     values = depth = 0
     while containers:

@@ -1,7 +1,7 @@
 """What routing may know of a canonical request: how long it is, what it needs, and what not every wire format can say. Pure."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,19 +20,9 @@ BYTES_OF_A_TOKEN = 4
 TOKENS_OF_AN_IMAGE = 800
 _BYTES_AROUND_A_FUNCTION = len('{"type":"function","function":}')
 
-_WITH_DEFINITIONS = ("tools", "functions", "response_format")
 _DATA_OF_NO_IMAGE = re.compile(r"\s*data:(?!image/)", re.IGNORECASE)
-_FEATURES: Mapping[str, tuple[WireFeature, Callable[[Any], bool]]] = {
-    "n": (WireFeature.MULTIPLE_CHOICES, lambda choices: choices > 1),
-    "logprobs": (WireFeature.LOGPROBS, bool),
-    "logit_bias": (WireFeature.LOGIT_BIAS, bool),
-    "seed": (WireFeature.SEED, lambda _: True),
-    "presence_penalty": (WireFeature.PENALTIES, bool),
-    "frequency_penalty": (WireFeature.PENALTIES, bool),
-    "temperature": (WireFeature.TEMPERATURE_ABOVE_ONE, lambda temperature: temperature > 1),
-}
-"""What a field says that not every format can, and which of its values say it."""
 _FEATURES_OF_FORM = {"json_object": WireFeature.JSON_OBJECT, "json_schema": WireFeature.JSON_SCHEMA}
+_NO_FORM = {"type": None}
 _NO_FEATURES: frozenset[WireFeature] = frozenset()
 _encode = msgspec.json.Encoder().encode
 
@@ -52,13 +42,13 @@ def measured(
     """The prompt that a request is whose fields have been checked.
 
     `size` is in bytes: what the caller sent is no longer, as it came and as it is written anew. `features` are those that
-    its canonical words do not tell.
+    only the caller's format has.
 
     :raises RequestError: if what should be the data of an image is that of something else.
     """
     fields = request.fields
-    messages = fields["messages"]
-    images, image_bytes, text_bytes = _measure(messages)
+    images, image_bytes, text_bytes = _measure(fields["messages"])
+    form = (fields.get("response_format") or _NO_FORM)["type"]
     return Prompt(
         model=model,
         request=request,
@@ -66,8 +56,8 @@ def measured(
         input_tokens_bound=_bound(fields, size=size - image_bytes),
         images=images,
         output_tokens=output_tokens,
-        needs=frozenset(_needs(request, images=images)),
-        features=features.union(_features(fields, images=images)),
+        needs=frozenset(_needs(request, images=images, form=form, features=features)),
+        features=features.union(_features(fields, images=images, form=form)),
         end_user=end_user,
         metadata=metadata,
         includes_usage=includes_usage,
@@ -81,18 +71,14 @@ def _measure(messages: Sequence[Fields]) -> tuple[int, int, int]:
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
-            text_bytes += _bytes_of(content)
+            text_bytes += len(content) if content.isascii() else len(content.encode())
             continue
         for part in content or ():
             image = part.get("image_url")
             images += image is not None or part["type"] == "image_url"
             image_bytes += 0 if image is None else _image_bytes(image["url"])
-            text_bytes += _bytes_of(part.get("text") or part.get("refusal") or "")
+            text_bytes += len((part.get("text") or part.get("refusal") or "").encode())
     return images, image_bytes, text_bytes
-
-
-def _bytes_of(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _image_bytes(url: str) -> int:
@@ -114,40 +100,40 @@ def _estimate(fields: Fields, *, text_bytes: int, images: int) -> int:
 
 def _bound(fields: Fields, *, size: int) -> int:
     """No token is shorter than a byte, and escaping only makes text longer, so the body's size bounds its tokens."""
-    has_definitions = any(fields.get(name) is not None for name in _WITH_DEFINITIONS)
-    return (
-        size
-        + FRAMING_TOKENS_OF_A_MESSAGE * len(fields["messages"])
-        + (FRAMING_TOKENS_OF_TOOLS if has_definitions else 0)
+    bound = size + FRAMING_TOKENS_OF_A_MESSAGE * len(fields["messages"])
+    has_definitions = (
+        fields.get("tools") is not None
+        or fields.get("response_format") is not None
+        or fields.get("functions") is not None
     )
+    return bound + FRAMING_TOKENS_OF_TOOLS if has_definitions else bound
 
 
-def _needs(request: Request, *, images: int) -> Iterator[Capability]:
-    fields = request.fields
-    if fields.get("tools") or fields.get("functions"):
+def _needs(
+    request: Request, *, images: int, form: str | None, features: frozenset[WireFeature]
+) -> Iterator[Capability]:
+    if request.fields.get("tools") or request.fields.get("functions"):
         yield Capability.TOOLS
-    if (form := fields.get("response_format")) is not None and form["type"] == "json_schema":
+    if form == "json_schema":
         yield Capability.JSON_SCHEMA
     if images:
         yield Capability.VISION
     if request.stream:
         yield Capability.STREAMING
-    if fields.get("logprobs"):
+    if WireFeature.LOGPROBS in features:
         yield Capability.LOGPROBS
 
 
-def _features(fields: Fields, *, images: int) -> Iterator[WireFeature]:
-    for name, (feature, says_it) in _FEATURES.items():
-        if (value := fields.get(name)) is not None and says_it(value):
-            yield feature
-    if (form := fields.get("response_format")) is not None and form["type"] in _FEATURES_OF_FORM:
-        yield _FEATURES_OF_FORM[form["type"]]
+def _features(fields: Fields, *, images: int, form: str | None) -> Iterator[WireFeature]:
+    """Those that more than one format of clients has words for."""
+    if (temperature := fields.get("temperature")) is not None and temperature > 1:
+        yield WireFeature.TEMPERATURE_ABOVE_ONE
+    if form in _FEATURES_OF_FORM:
+        yield _FEATURES_OF_FORM[form]
     if images and _has_image_urls(fields["messages"]):
         yield WireFeature.IMAGE_URLS
     if fields.get("parallel_tool_calls") is False and fields.get("tools"):
         yield WireFeature.SINGLE_TOOL_CALL
-    if fields.get("functions") or "function" in [message["role"] for message in fields["messages"]]:
-        yield WireFeature.LEGACY_FUNCTIONS
 
 
 def _has_image_urls(messages: Sequence[Fields]) -> bool:

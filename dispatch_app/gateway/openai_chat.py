@@ -1,6 +1,6 @@
 """OpenAI's Chat Completions as clients speak it: request in, reply and stream out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from dispatch_app.gateway.fields import REFUSED_FIELDS, EndUser, Metadata, Outpu
 from dispatch_app.gateway.json_guard import measured_object
 from dispatch_app.gateway.measuring import measured
 from dispatch_app.gateway.prompt import Prompt
+from policies_app.routing.codes import WireFeature
 from policies_app.routing.types import Usage
 
 # Consumed here; what a vendor is told of these is Signalbox's business.
@@ -168,6 +169,7 @@ def read_chat(document: Mapping[str, Any], *, size: int) -> Prompt:
         output_tokens=chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens,
         end_user=chat.user or "",
         metadata=chat.metadata or {},
+        features=frozenset(_features(chat)),
         includes_usage=chat.stream_options is not None and bool(chat.stream_options.include_usage),
     )
 
@@ -231,6 +233,22 @@ class ChatStream:
     @staticmethod
     def _event(chunk: _Chunk) -> bytes:
         return b"data: %b\n\n" % _encode(chunk)
+
+
+def _features(chat: _ChatFields) -> Iterator[WireFeature]:
+    """Those that only this format of clients has words for."""
+    if chat.n is not None and chat.n > 1:
+        yield WireFeature.MULTIPLE_CHOICES
+    if chat.logprobs:
+        yield WireFeature.LOGPROBS
+    if chat.logit_bias:
+        yield WireFeature.LOGIT_BIAS
+    if chat.seed is not None:
+        yield WireFeature.SEED
+    if chat.presence_penalty or chat.frequency_penalty:
+        yield WireFeature.PENALTIES
+    if chat.functions or "function" in [message.role for message in chat.messages]:
+        yield WireFeature.LEGACY_FUNCTIONS
 
 
 def _limit_field(chat: _ChatFields) -> str | None:

@@ -1,7 +1,7 @@
 """What a response of OpenAI's Responses consists of, whole or in a stream."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,14 +36,15 @@ _encode = msgspec.json.Encoder().encode
 
 def describe_response(dispatch_id: str, *, created: int, model: str, prompt: Prompt) -> Item:
     """What a response says from its beginning on."""
-    identity = {
+    return {
+        **_ECHO,
+        **prompt.echo,
         "id": f"resp_{dispatch_id}",
         "object": "response",
         "created_at": created,
         "model": model,
         "incomplete_details": None,
     }
-    return {**_ECHO, **{name: value for name, value in prompt.echo.items() if value is not None}, **identity}
 
 
 def describe_ending(finish_reason: str | None, *, output: Sequence[Item], usage: Usage | None) -> Item:
@@ -59,10 +60,26 @@ def describe_ending(finish_reason: str | None, *, output: Sequence[Item], usage:
 
 def items_of(message: Mapping[str, Any], *, dispatch_id: str) -> list[Item]:
     """The items that a whole answer comes to."""
-    return [
-        {"id": item_id(item["type"], dispatch_id, place), **item}
-        for place, item in enumerate(_items(message))
-    ]
+    items: list[Item] = []
+    thoughts, thought = message.get("thinking_blocks"), message.get("reasoning_content")
+    if thoughts or thought:
+        summary = [part_of("summary_text", thought)] if thought else []
+        items.append(reasoning(item_id("reasoning", dispatch_id, 0), summary, thoughts=thoughts))
+    said = {"output_text": message.get("content"), "refusal": message.get("refusal")}
+    if content := [part_of(kind, text) for kind, text in said.items() if text]:
+        items.append(message_item(item_id("message", dispatch_id, len(items)), content, status="completed"))
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        items.append(
+            function_call(
+                item_id("function_call", dispatch_id, len(items)),
+                call_id=call.get("id"),
+                name=function["name"],
+                arguments=function.get("arguments") or "{}",
+                status="completed",
+            )
+        )
+    return items
 
 
 def item_id(kind: str, dispatch_id: str, place: int) -> str:
@@ -70,20 +87,21 @@ def item_id(kind: str, dispatch_id: str, place: int) -> str:
     return f"{PREFIXES[kind]}_{dispatch_id}_{place}"
 
 
-def reasoning(summary: list[Item], *, thoughts: Any) -> Item:
+def reasoning(own_id: str, summary: list[Item], *, thoughts: Any) -> Item:
     """What a model thought. What has to come back unread goes with it as one opaque text."""
     sealed = b64encode(_encode(thoughts)).decode() if thoughts else None
-    return {"type": "reasoning", "summary": summary, "encrypted_content": sealed}
+    return {"id": own_id, "type": "reasoning", "summary": summary, "encrypted_content": sealed}
 
 
-def message_item(content: list[Item], *, status: str) -> Item:
+def message_item(own_id: str, content: list[Item], *, status: str) -> Item:
     """What a model said."""
-    return {"type": "message", "role": "assistant", "status": status, "content": content}
+    return {"id": own_id, "type": "message", "role": "assistant", "status": status, "content": content}
 
 
-def function_call(*, call_id: Any, name: Any, arguments: str, status: str) -> Item:
+def function_call(own_id: str, *, call_id: Any, name: Any, arguments: str, status: str) -> Item:
     """A call of a tool."""
     return {
+        "id": own_id,
         "type": "function_call",
         "status": status,
         "call_id": call_id,
@@ -97,23 +115,6 @@ def part_of(kind: str, text: str) -> Item:
     if kind == "output_text":
         return {"type": kind, "text": text, "annotations": [], "logprobs": []}
     return {"type": kind, "refusal" if kind == "refusal" else "text": text}
-
-
-def _items(message: Mapping[str, Any]) -> Iterator[Item]:
-    thoughts, thought = message.get("thinking_blocks"), message.get("reasoning_content")
-    if thoughts or thought:
-        yield reasoning([part_of("summary_text", thought)] if thought else [], thoughts=thoughts)
-    said = {"output_text": message.get("content"), "refusal": message.get("refusal")}
-    if content := [part_of(kind, text) for kind, text in said.items() if text]:
-        yield message_item(content, status="completed")
-    for call in message.get("tool_calls") or ():
-        function = call["function"]
-        yield function_call(
-            call_id=call.get("id"),
-            name=function["name"],
-            arguments=function.get("arguments") or "{}",
-            status="completed",
-        )
 
 
 def _usage(usage: Usage) -> Item:

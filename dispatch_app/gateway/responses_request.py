@@ -4,7 +4,7 @@ The stateless part of it: what was said before comes with each request, and noth
 """
 
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,7 +13,14 @@ from msgspec import Meta
 from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
-from dispatch_app.gateway.fields import EndUser, Metadata, OutputLimit, check_extras, check_fields
+from dispatch_app.gateway.fields import (
+    EndUser,
+    Metadata,
+    OutputLimit,
+    check_extras,
+    check_fields,
+    unknown_fields,
+)
 from dispatch_app.gateway.json_guard import measured_object
 from dispatch_app.gateway.measuring import measured
 from dispatch_app.gateway.prompt import Prompt
@@ -24,14 +31,27 @@ _REFUSED = frozenset(
     {"background", "context_management", "conversation", "max_tool_calls", "previous_response_id", "prompt"}
 )
 """Fields that lean on what would have to be kept here, or let a vendor do more than a reservation covers."""
+_BY_THE_MODEL = frozenset({"reasoning", "function_call"})
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 _INCLUDED = frozenset({"reasoning.encrypted_content"})
 _SAME = ("temperature", "top_p", "parallel_tool_calls")
 """Fields that are called the same in canonical words. A number stays as it was written."""
-_ECHOED = (
-    "instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning", "temperature", "text",
-    "tool_choice", "tools", "top_p", "user",
-)  # fmt: skip
+_ECHOED = frozenset(
+    {
+        "instructions",
+        "max_output_tokens",
+        "metadata",
+        "parallel_tool_calls",
+        "reasoning",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_p",
+        "user",
+    }
+)
+"""Fields that the answer repeats."""
 
 
 class _Part(msgspec.Struct):
@@ -120,7 +140,7 @@ def parse_response(body: bytes) -> Prompt:
     document, size = measured_object(body)
     asked = _check(document)
     fields = _canonical(asked, document)
-    extras = {name: value for name, value in document.items() if value and name not in _KNOWN}
+    extras = {name: value for name, value in unknown_fields(document, _KNOWN).items() if value}
     check_extras(extras)
     return measured(
         Request(
@@ -135,14 +155,15 @@ def parse_response(body: bytes) -> Prompt:
         output_tokens=asked.max_output_tokens,
         end_user=asked.user or "",
         metadata=asked.metadata or {},
-        echo={name: document[name] for name in _ECHOED if name in document},
+        echo={name: value for name, value in document.items() if name in _ECHOED and value is not None},
     )
 
 
 def _check(document: Fields) -> _ResponseFields:
-    for name, value in document.items():
-        if name in _REFUSED and value not in (None, False):
-            raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
+    if not _REFUSED.isdisjoint(document):
+        for name, value in document.items():
+            if name in _REFUSED and value not in (None, False):
+                raise RequestError(code=ErrorCode.UNSUPPORTED_PARAMETER, param=name)
     asked = check_fields(document, _ResponseFields)
     if asked.text is not None:
         _check_form(asked.text.format)
@@ -163,7 +184,7 @@ def _check_form(wanted: _Format) -> None:
 
 def _canonical(asked: _ResponseFields, document: Fields) -> Fields:
     fields: Fields = {name: value for name in _SAME if (value := document.get(name)) is not None}
-    fields["messages"] = list(_messages(asked))
+    fields["messages"] = _messages(asked)
     if asked.tools:
         fields["tools"] = [_tool(tool) for tool in asked.tools]
         if asked.tool_choice is not None:
@@ -177,43 +198,39 @@ def _canonical(asked: _ResponseFields, document: Fields) -> Fields:
     return fields
 
 
-def _messages(asked: _ResponseFields) -> Iterator[Fields]:
+def _messages(asked: _ResponseFields) -> list[Fields]:
+    messages: list[Fields] = []
     if asked.instructions:
-        yield {"role": "system", "content": asked.instructions}
+        messages.append({"role": "system", "content": asked.instructions})
     if isinstance(asked.input, str):
-        yield {"role": "user", "content": asked.input}
-    else:
-        yield from _said(asked.input)
-
-
-def _said(items: Iterable[_Item]) -> Iterator[Fields]:
-    """The model's items, one after the other, are one message: what it thought, said and called."""
+        messages.append({"role": "user", "content": asked.input})
+        return messages
+    # The model's items, one after the other, are one message: what it thought, said and called.
     answer: Fields | None = None
-    for item in items:
-        if item.type in {"reasoning", "function_call"} or item.role == "assistant":
-            answer = _extended(answer or {"role": "assistant"}, item)
-            continue
-        if answer is not None:
-            yield answer
+    for item in asked.input:
+        if item.type not in _BY_THE_MODEL and item.role != "assistant":
             answer = None
-        yield _told(item)
-    if answer is not None:
-        yield answer
+            messages.append(_told(item))
+            continue
+        if answer is None:
+            answer = {"role": "assistant"}
+            messages.append(answer)
+        _extend(answer, item)
+    return messages
 
 
-def _extended(answer: Fields, item: _Item) -> Fields:
+def _extend(answer: Fields, item: _Item) -> None:
     if item.type == "reasoning":
-        return answer | {"thinking_blocks": [*answer.get("thinking_blocks", ()), *_thoughts(item)]}
+        answer.setdefault("thinking_blocks", []).extend(_thoughts(item))
+        return
     if item.type == "function_call":
-        call = {
-            "id": item.call_id,
-            "type": "function",
-            "function": {"name": item.name, "arguments": item.arguments or "{}"},
-        }
-        return answer | {"tool_calls": [*answer.get("tool_calls", ()), call]}
+        function = {"name": item.name, "arguments": item.arguments or "{}"}
+        call = {"id": item.call_id, "type": "function", "function": function}
+        answer.setdefault("tool_calls", []).append(call)
+        return
     parts = _parts(item.content)
     before = answer.get("content")
-    return answer | {"content": parts if before is None else [*_listed(before), *_listed(parts)]}
+    answer["content"] = parts if before is None else [*_listed(before), *_listed(parts)]
 
 
 def _thoughts(item: _Item) -> list[Fields]:
@@ -259,9 +276,12 @@ def _listed(content: str | list[Fields]) -> list[Fields]:
 
 def _tool(tool: _Tool) -> Fields:
     function: Fields = {"name": tool.name}
-    for name in ("description", "parameters", "strict"):
-        if (value := getattr(tool, name)) is not None:
-            function[name] = value
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.parameters is not None:
+        function["parameters"] = tool.parameters
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return {"type": "function", "function": function}
 
 

@@ -82,13 +82,14 @@ class _Opened:
         """The item as far as it has come."""
         match self.kind:
             case "message":
-                item = message_item([*self.parts], status=status)
+                return message_item(self.id, [*self.parts], status=status)
             case "reasoning":
-                item = reasoning([*self.parts], thoughts=self._thoughts())
+                return reasoning(self.id, [*self.parts], thoughts=self._thoughts())
             case _:
                 arguments = "" if status == "in_progress" else self.text or "{}"
-                item = function_call(call_id=self.call_id, name=self.name, arguments=arguments, status=status)
-        return {"id": self.id, **item}
+                return function_call(
+                    self.id, call_id=self.call_id, name=self.name, arguments=arguments, status=status
+                )
 
     def _thoughts(self) -> Any:
         steps = [StreamPart(model="", choices=[step], usage=None) for step in self.thoughts]
