@@ -162,6 +162,13 @@ def embedder_of(wire_format: WireFormat) -> Embedder:
     return cast("Embedder", import_module(EMBEDDERS[wire_format]))
 
 
+def not_carried(request: Request, carried: frozenset[str]) -> list[str]:
+    """Names of the fields that ask for something and are not among those that a wire format carries."""
+    if carried.issuperset(request.fields):
+        return []
+    return [name for name, value in request.fields.items() if name not in carried and value]
+
+
 def dropped_for(model: CatalogueModel, request: Request) -> tuple[str, ...]:
     """Names of what the caller asked for and `model` is not told."""
     if request.operation is Operation.EMBEDDINGS:

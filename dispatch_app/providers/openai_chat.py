@@ -221,7 +221,8 @@ def _own_words(request: Request) -> Mapping[str, Any]:
 
 def _unmarked_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Without the marks of what is to be cached on its parts and calls: servers of this format cache on their own."""
-    return {name: _unmarked(value) if isinstance(value, list) else value for name, value in message.items()}
+    lists = {name: _unmarked(value) for name, value in message.items() if isinstance(value, list)}
+    return {**message, **lists} if lists else message
 
 
 def _unmarked(items: list[Any]) -> list[Any]:

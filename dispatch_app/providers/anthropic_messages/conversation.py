@@ -28,8 +28,10 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block],
         if role in _SYSTEM:
             system += _content(message)
             continue
-        side = "assistant" if role == "assistant" else "user"
-        blocks = _blocks(role, message)
+        if role == "assistant":
+            side, blocks = role, _answer(message)
+        else:
+            side, blocks = "user", [_tool_result(message)] if role == "tool" else _content(message)
         if turns and turns[-1]["role"] == side:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -37,12 +39,10 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block],
     return system, turns
 
 
-def _blocks(role: str, message: Mapping[str, Any]) -> list[Block]:
-    if role == "tool":
-        return [_tool_result(message)]
-    if role != "assistant":
-        return _content(message)
-    blocks = [*_thoughts(message), *_content(message)]
+def _answer(message: Mapping[str, Any]) -> list[Block]:
+    blocks = _content(message)
+    if thoughts := message.get("thinking_blocks"):
+        blocks = [*_thoughts(thoughts), *blocks]
     if calls := message.get("tool_calls"):
         blocks += [_tool_use(call) for call in calls]
     return blocks
@@ -59,11 +59,11 @@ def _tool_result(message: Mapping[str, Any]) -> Block:
     return _marked(result, message)
 
 
-def _thoughts(message: Mapping[str, Any]) -> list[Block]:
+def _thoughts(thoughts: Iterable[Mapping[str, Any]]) -> list[Block]:
     """What the model thought, if it was one of Anthropic's: the signatures of others mean nothing here."""
     return [
         {name: value for name, value in block.items() if name != "index"}
-        for block in message.get("thinking_blocks") or ()
+        for block in thoughts
         if (seal := block.get("signature") or block.get("data")) and not _FOREIGN_ORIGIN.match(seal)
     ]
 

@@ -79,6 +79,7 @@ class _Message(msgspec.Struct):
 
 THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _decode = msgspec.json.Decoder(_Message).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
@@ -116,20 +117,25 @@ def read_usage(raw: Any) -> ReportedUsage | None:
 
 
 def _canonical(blocks: list[Block]) -> dict[str, Any]:
-    text = "".join(block.text for block in blocks if block.type == "text")
-    message: dict[str, Any] = {"role": "assistant", "content": text or None}
-    if thoughts := [block for block in blocks if block.type in THOUGHTS]:
+    texts: list[str] = []
+    thoughts: list[Block] = []
+    calls: list[dict[str, Any]] = []
+    for block in blocks:
+        if block.type == "text":
+            texts.append(block.text)
+        elif block.type == "tool_use":
+            calls.append(_tool_call(block))
+        elif block.type in THOUGHTS:
+            thoughts.append(block)
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
+    if thoughts:
         message["reasoning_content"] = "".join(block.thinking for block in thoughts)
         message["thinking_blocks"] = [block.as_thought() for block in thoughts]
-    if calls := [_tool_call(block) for block in blocks if block.type == "tool_use"]:
+    if calls:
         message["tool_calls"] = calls
     return message
 
 
 def _tool_call(block: Block) -> dict[str, Any]:
-    arguments = msgspec.json.encode(block.input or {}).decode()
-    return {
-        "id": block.id,
-        "type": "function",
-        "function": {"name": block.name, "arguments": arguments},
-    }
+    function = {"name": block.name, "arguments": _encode(block.input or {}).decode()}
+    return {"id": block.id, "type": "function", "function": function}

@@ -1,11 +1,11 @@
 """The canonical request in Anthropic's words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from dispatch_app.execution.canonical import ClientFormat, Request
-from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.adapter import Built, Prepared, Provider, not_carried
 from dispatch_app.providers.anthropic_messages.conversation import conversation_of
 from dispatch_app.providers.openai_chat import plain_headers
 from dispatch_app.providers.quirks import encoded
@@ -56,8 +56,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     }
     if system:
         body["system"] = system
-    body |= {name: fields[name] for name in _SAME if fields.get(name) is not None}
-    body |= _stops(fields) | _tools(fields) | _effort(fields)
+    body |= _settings(fields)
     if request.origin is ClientFormat.ANTHROPIC_MESSAGES:
         body |= request.extras
     if output := _output_config(fields):
@@ -70,25 +69,21 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
 def dropped(request: Request) -> tuple[str, ...]:
     """See `Adapter.dropped`. What asks for nothing is not told."""
     extras = () if request.origin is ClientFormat.ANTHROPIC_MESSAGES else request.extras
-    asked = (name for name, value in request.fields.items() if name not in _CARRIED and value)
-    return (*asked, *extras)
+    return (*not_carried(request, _CARRIED), *extras)
 
 
-def _stops(fields: Mapping[str, Any]) -> Fields:
-    stop = fields.get("stop")
-    if not stop:
-        return {}
-    return {"stop_sequences": [stop] if isinstance(stop, str) else stop}
-
-
-def _tools(fields: Mapping[str, Any]) -> Fields:
-    if not fields.get("tools"):
-        return {}
-    choice = _tool_choice(fields.get("tool_choice"))
-    if fields.get("parallel_tool_calls") is False and (choice or {}).get("type") != "none":
-        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
-    told: Fields = {"tools": [_tool(tool) for tool in fields["tools"]]}
-    return told if choice is None else told | {"tool_choice": choice}
+def _settings(fields: Mapping[str, Any]) -> Fields:
+    """What is said beside the conversation, but for the form of the answer."""
+    told: Fields = {name: value for name in _SAME if (value := fields.get(name)) is not None}
+    if stop := fields.get("stop"):
+        told["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if tools := fields.get("tools"):
+        told["tools"] = [_tool(tool) for tool in tools]
+        if (choice := _calling(fields)) is not None:
+            told["tool_choice"] = choice
+    if (thinking := _thinking(fields)) is not None:
+        told["thinking"] = thinking
+    return told
 
 
 def _tool(tool: Mapping[str, Any]) -> Fields:
@@ -97,8 +92,20 @@ def _tool(tool: Mapping[str, Any]) -> Fields:
         "name": function.get("name"),
         "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
     }
-    told |= {name: function[name] for name in ("description", "strict") if function.get(name) is not None}
-    return told if "cache_control" not in tool else told | {"cache_control": tool["cache_control"]}
+    if (description := function.get("description")) is not None:
+        told["description"] = description
+    if (strict := function.get("strict")) is not None:
+        told["strict"] = strict
+    if "cache_control" in tool:
+        told["cache_control"] = tool["cache_control"]
+    return told
+
+
+def _calling(fields: Mapping[str, Any]) -> Fields | None:
+    choice = _tool_choice(fields.get("tool_choice"))
+    if fields.get("parallel_tool_calls") is False and (choice or {}).get("type") != "none":
+        return {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return choice
 
 
 def _tool_choice(choice: Any) -> Fields | None:
@@ -113,27 +120,25 @@ def _tool_choice(choice: Any) -> Fields | None:
             return None
 
 
-def _effort(fields: Mapping[str, Any]) -> Fields:
+def _thinking(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Anthropic's own field stands before OpenAI's."""
-    if fields.get("thinking") is not None:
-        return {"thinking": fields["thinking"]}
+    if (thinking := fields.get("thinking")) is not None:
+        return cast("Mapping[str, Any]", thinking)
     match fields.get("reasoning_effort"):
         case None:
-            return {}
+            return None
         case "none":
-            return {"thinking": {"type": "disabled"}}
+            return {"type": "disabled"}
         case _:
-            return {"thinking": {"type": "adaptive"}}
+            return {"type": "adaptive"}
 
 
 def _output_config(fields: Mapping[str, Any]) -> Fields:
-    return dict(_output_settings(fields))
-
-
-def _output_settings(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    told: Fields = {}
     effort = fields.get("reasoning_effort")
     if effort is not None and effort != "none":
-        yield "effort", _EFFORTS.get(effort, effort)
-    wanted = fields.get("response_format") or {}
-    if wanted.get("type") == "json_schema":
-        yield "format", {"type": "json_schema", "schema": wanted["json_schema"].get("schema", {})}
+        told["effort"] = _EFFORTS.get(effort, effort)
+    wanted = fields.get("response_format")
+    if wanted and wanted.get("type") == "json_schema":
+        told["format"] = {"type": "json_schema", "schema": wanted["json_schema"].get("schema", {})}
+    return told

@@ -32,8 +32,10 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Block],
         if role in _SYSTEM:
             system += _content(message)
             continue
-        side = "assistant" if role == "assistant" else "user"
-        blocks = _blocks(role, message)
+        if role == "assistant":
+            side, blocks = role, _answer(message)
+        else:
+            side, blocks = "user", _tool_result(message) if role == "tool" else _content(message)
         if turns and turns[-1]["role"] == side:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -46,12 +48,10 @@ def marked(block: Block, carrier: Mapping[str, Any]) -> list[Block]:
     return [block, _CACHE_POINT] if carrier.get("cache_control") else [block]
 
 
-def _blocks(role: str, message: Mapping[str, Any]) -> list[Block]:
-    if role == "tool":
-        return _tool_result(message)
-    if role != "assistant":
-        return _content(message)
-    blocks = [*_thoughts(message), *_content(message)]
+def _answer(message: Mapping[str, Any]) -> list[Block]:
+    blocks = _content(message)
+    if thoughts := message.get("thinking_blocks"):
+        blocks = [*_thoughts(thoughts), *blocks]
     for call in message.get("tool_calls") or ():
         blocks += marked(_tool_use(call), call)
     return blocks
@@ -66,9 +66,9 @@ def _tool_result(message: Mapping[str, Any]) -> list[Block]:
     return marked({"toolResult": result}, message)
 
 
-def _thoughts(message: Mapping[str, Any]) -> Iterator[Block]:
+def _thoughts(thoughts: Iterable[Mapping[str, Any]]) -> Iterator[Block]:
     """What the model thought, if it was one behind Bedrock: the signatures of others mean nothing here."""
-    for thought in message.get("thinking_blocks") or ():
+    for thought in thoughts:
         seal = thought.get("signature") or thought.get("data") or ""
         if not seal.startswith(ORIGIN):
             continue

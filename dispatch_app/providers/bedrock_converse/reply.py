@@ -59,12 +59,8 @@ class _ToolUse(msgspec.Struct, rename="camel"):
     input: Any = None
 
     def as_call(self) -> dict[str, Any]:
-        arguments = msgspec.json.encode(self.input or {}).decode()
-        return {
-            "id": self.tool_use_id,
-            "type": "function",
-            "function": {"name": self.name, "arguments": arguments},
-        }
+        function = {"name": self.name, "arguments": _encode(self.input or {}).decode()}
+        return {"id": self.tool_use_id, "type": "function", "function": function}
 
 
 class _Block(msgspec.Struct, rename="camel"):
@@ -89,6 +85,7 @@ class _Reply(msgspec.Struct, rename="camel"):
 
 
 _decode = msgspec.json.Decoder(_Reply).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
@@ -139,12 +136,21 @@ def redacted_thought(data: str) -> dict[str, Any]:
 
 
 def _canonical(blocks: list[_Block]) -> dict[str, Any]:
-    text = "".join(block.text for block in blocks)
-    message: dict[str, Any] = {"role": "assistant", "content": text or None}
-    if thoughts := [block.reasoning_content for block in blocks if block.reasoning_content is not None]:
-        texts = (thought.reasoning_text for thought in thoughts)
-        message["reasoning_content"] = "".join(told.text for told in texts if told is not None)
+    texts: list[str] = []
+    thoughts: list[_Reasoning] = []
+    calls: list[dict[str, Any]] = []
+    for block in blocks:
+        if block.text:
+            texts.append(block.text)
+        if block.reasoning_content is not None:
+            thoughts.append(block.reasoning_content)
+        if block.tool_use is not None:
+            calls.append(block.tool_use.as_call())
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
+    if thoughts:
+        told = (thought.reasoning_text for thought in thoughts)
+        message["reasoning_content"] = "".join(text.text for text in told if text is not None)
         message["thinking_blocks"] = [thought.as_thought() for thought in thoughts]
-    if calls := [block.tool_use.as_call() for block in blocks if block.tool_use is not None]:
+    if calls:
         message["tool_calls"] = calls
     return message

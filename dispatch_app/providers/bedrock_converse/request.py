@@ -1,7 +1,7 @@
 """The canonical request in Converse's words."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ import msgspec
 
 from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.errors import UnreachableError
-from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.adapter import Built, Prepared, Provider, not_carried
 from dispatch_app.providers.bedrock_converse.conversation import Block, conversation_of, marked
 from dispatch_app.providers.bedrock_converse.signing import is_access_key, signed_headers
 from dispatch_app.providers.openai_chat import plain_headers
@@ -36,7 +36,6 @@ _CARRIED = frozenset(
         "modalities",
     }
 )
-_INFERENCE = {"temperature": "temperature", "top_p": "topP"}
 _EFFORTS = {"minimal": "low"}
 """Efforts of OpenAI's that have another name here; all others have the same."""
 _OPENAI_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
@@ -70,7 +69,12 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
         body["system"] = system
     if fields.get("stop"):
         body["additionalModelResponseFieldPaths"] = _MATCHED_STOP
-    body |= _tools(fields) | _settings(fields, model=candidate.model.wire_name)
+    if tools := _tools(fields):
+        body["toolConfig"] = tools
+    if own := _own_fields(fields, model=candidate.model.wire_name):
+        body["additionalModelRequestFields"] = own
+    if output := _output_config(fields, model=candidate.model.wire_name):
+        body["outputConfig"] = output
     operation = "converse-stream" if request.stream else "converse"
     told = encoded(body, candidate.model.quirks)
     return addressed(told, operation=operation, candidate=candidate, prepared=prepared, now=now)
@@ -78,7 +82,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
 
 def dropped(request: Request) -> tuple[str, ...]:
     """See `Adapter.dropped`. What asks for nothing is not told."""
-    asked = [name for name, value in request.fields.items() if name not in _CARRIED and value]
+    asked = not_carried(request, _CARRIED)
     if request.fields.get("tool_choice") == "none" and _tools(request.fields):
         asked.append("tool_choice")
     return (*asked, *request.extras)
@@ -124,11 +128,11 @@ def _region_of_host(base_url: str) -> str:
 
 def _inference(fields: Mapping[str, Any], candidate: Candidate) -> Fields:
     told: Fields = {"maxTokens": candidate.output_tokens_limit}
-    for of, name in _INFERENCE.items():
-        if (value := fields.get(of)) is not None:
-            told[name] = value
-    stop = fields.get("stop")
-    if stop:
+    if (temperature := fields.get("temperature")) is not None:
+        told["temperature"] = temperature
+    if (top_p := fields.get("top_p")) is not None:
+        told["topP"] = top_p
+    if stop := fields.get("stop"):
         told["stopSequences"] = [stop] if isinstance(stop, str) else stop
     return told
 
@@ -139,8 +143,9 @@ def _tools(fields: Mapping[str, Any]) -> Fields:
     if not fields.get("tools") or (choice == "none" and not _has_calls(fields["messages"])):
         return {}
     config: Fields = {"tools": [block for tool in fields["tools"] for block in _tool(tool)]}
-    told = _tool_choice(choice)
-    return {"toolConfig": config if told is None else config | {"toolChoice": told}}
+    if (told := _tool_choice(choice)) is not None:
+        config["toolChoice"] = told
+    return config
 
 
 def _has_calls(messages: list[Mapping[str, Any]]) -> bool:
@@ -151,9 +156,10 @@ def _tool(tool: Mapping[str, Any]) -> list[Block]:
     function = tool["function"]
     schema = function.get("parameters") or {"type": "object", "properties": {}}
     told: Fields = {"name": function.get("name"), "inputSchema": {"json": schema}}
-    for name in ("description", "strict"):
-        if value := function.get(name):
-            told[name] = value
+    if description := function.get("description"):
+        told["description"] = description
+    if strict := function.get("strict"):
+        told["strict"] = strict
     return marked({"toolSpec": told}, tool)
 
 
@@ -169,34 +175,31 @@ def _tool_choice(choice: Any) -> Fields | None:
             return None
 
 
-def _settings(fields: Mapping[str, Any], *, model: str) -> Fields:
-    """What the output shall be like, and what each maker's models take beside Converse's own fields."""
-    own = dict(_own_fields(fields, model=model))
-    output = dict(_output_config(fields, model=model))
-    told: Fields = {"additionalModelRequestFields": own} if own else {}
-    return told | {"outputConfig": output} if output else told
-
-
-def _own_fields(fields: Mapping[str, Any], *, model: str) -> Iterator[tuple[str, Any]]:
-    """Anthropic's own field stands before OpenAI's."""
+def _own_fields(fields: Mapping[str, Any], *, model: str) -> Fields:
+    """What each maker's models take beside Converse's own fields. Anthropic's own field stands before OpenAI's."""
+    told: Fields = {}
     if fields.get("top_k") is not None:
-        yield "top_k", fields["top_k"]
+        told["top_k"] = fields["top_k"]
     effort = fields.get("reasoning_effort")
     if fields.get("thinking") is not None:
-        yield "thinking", fields["thinking"]
+        told["thinking"] = fields["thinking"]
     elif effort is not None and _is_by("anthropic", model):
-        yield "thinking", {"type": "disabled" if effort == "none" else "adaptive"}
+        told["thinking"] = {"type": "disabled" if effort == "none" else "adaptive"}
     if effort not in {None, "none"} and _is_by("openai", model):
-        yield "reasoning_effort", _OPENAI_EFFORTS.get(str(effort), effort)
+        told["reasoning_effort"] = _OPENAI_EFFORTS.get(str(effort), effort)
+    return told
 
 
-def _output_config(fields: Mapping[str, Any], *, model: str) -> Iterator[tuple[str, Any]]:
+def _output_config(fields: Mapping[str, Any], *, model: str) -> Fields:
+    """What the output shall be like."""
+    told: Fields = {}
     effort = fields.get("reasoning_effort")
     if effort not in {None, "none"} and not _is_by("openai", model):
-        yield "effort", _EFFORTS.get(str(effort), effort)
-    wanted = fields.get("response_format") or {}
-    if wanted.get("type") == "json_schema":
-        yield "textFormat", _text_format(wanted["json_schema"])
+        told["effort"] = _EFFORTS.get(str(effort), effort)
+    wanted = fields.get("response_format")
+    if wanted and wanted.get("type") == "json_schema":
+        told["textFormat"] = _text_format(wanted["json_schema"])
+    return told
 
 
 def _text_format(wanted: Mapping[str, Any]) -> Fields:

@@ -41,8 +41,10 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Part], 
         if role in _SYSTEM:
             system += _content(message)
             continue
-        side = "model" if role == "assistant" else "user"
-        parts = _parts(role, message, names)
+        if role == "assistant":
+            side, parts = "model", _answer(message, names)
+        else:
+            side, parts = "user", [_result(message, names)] if role == "tool" else _content(message)
         if turns and turns[-1]["role"] == side:
             turns[-1]["parts"] += parts
         elif parts:
@@ -50,23 +52,17 @@ def conversation_of(messages: Iterable[Mapping[str, Any]]) -> tuple[list[Part], 
     return system, turns
 
 
-def _parts(role: str, message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
-    """What one message says. `names` remembers which tool each call was of: results only know the call."""
-    if role == "tool":
-        return [_result(message, names)]
-    return _answer(message, names) if role == "assistant" else _content(message)
-
-
 def _answer(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
+    """What the model said and called. `names` remembers which tool each call was of: results only know the call."""
     parts = _content(message)
-    signature = signature_of_text(message)
-    if parts and signature is not None:
+    if parts and (signature := signature_of_text(message)) is not None:
         parts[-1]["thoughtSignature"] = signature
     for place, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") or {}
-        names[str(call.get("id"))] = name = str(function.get("name"))
-        told = {"name": name, "args": _arguments(function.get("arguments"))}
-        part: Part = {"functionCall": told | _id(call.get("id"))}
+        call_id = call.get("id")
+        names[str(call_id)] = name = str(function.get("name"))
+        told = _identified({"name": name, "args": _arguments(function.get("arguments"))}, call_id)
+        part: Part = {"functionCall": told}
         # Of calls that were made at once, the first has to be signed.
         signature = signature_of_call(message, call) or (NOT_OURS if place == 0 else None)
         if signature is not None:
@@ -76,15 +72,17 @@ def _answer(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
 
 
 def _result(message: Mapping[str, Any], names: Mapping[str, str]) -> Part:
-    text = "".join(part.get("text", "") for part in _content(message))
+    text = "".join([part.get("text", "") for part in _content(message)])
     call_id = message.get("tool_call_id")
     name = names.get(str(call_id), str(message.get("name") or "unknown"))
-    return {"functionResponse": {"name": name, "response": _response(text, message)} | _id(call_id)}
+    return {"functionResponse": _identified({"name": name, "response": _response(text, message)}, call_id)}
 
 
-def _id(call_id: Any) -> Part:
-    """Which call a call is, and which one a result is of: newer models insist on it."""
-    return {"id": call_id} if call_id else {}
+def _identified(told: Part, call_id: Any) -> Part:
+    """A call with which one it is, or a result with which call it is of: newer models insist on it."""
+    if call_id:
+        told["id"] = call_id
+    return told
 
 
 def _response(text: str, message: Mapping[str, Any]) -> Any:

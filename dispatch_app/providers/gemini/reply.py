@@ -23,6 +23,8 @@ from policies_app.routing.types import Usage
 
 Delta = dict[str, Any]
 
+_encode = msgspec.json.Encoder().encode
+
 
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
     """See `Adapter.parse_reply`."""
@@ -203,7 +205,7 @@ def _call(part: Part, call: FunctionCall, *, call_id: str) -> Delta:
     told: Delta = {
         "id": call_id,
         "type": "function",
-        "function": {"name": call.name, "arguments": msgspec.json.encode(call.args or {}).decode()},
+        "function": {"name": call.name, "arguments": _encode(call.args or {}).decode()},
     }
     if part.thought_signature is not None:
         told["extra_content"] = {"google": {"thought_signature": part.thought_signature}}

@@ -1,13 +1,13 @@
 """The canonical request in Gemini's words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from dispatch_app.execution.canonical import Request
-from dispatch_app.providers.adapter import Built, Prepared, Provider
+from dispatch_app.providers.adapter import Built, Prepared, Provider, not_carried
 from dispatch_app.providers.efforts import budget_of
 from dispatch_app.providers.gemini.conversation import conversation_of
 from dispatch_app.providers.openai_chat import plain_headers
@@ -62,7 +62,10 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     body: Fields = {"contents": contents, "generationConfig": _settings(request, candidate)}
     if system:
         body["systemInstruction"] = {"parts": system}
-    body |= _tools(request.fields)
+    if tools := request.fields.get("tools"):
+        body["tools"] = [{"functionDeclarations": [_declaration(tool["function"]) for tool in tools]}]
+        if (calling := _calling(request.fields.get("tool_choice"), tools)) is not None:
+            body["toolConfig"] = {"functionCallingConfig": calling}
     method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     url = _url(prepared.url, candidate.model.wire_name, method)
     return Built(url=url, headers=prepared.headers, body=encoded(body, candidate.model.quirks))
@@ -75,8 +78,7 @@ def _url(base_url: str, model: str, method: str) -> str:
 
 def dropped(request: Request) -> tuple[str, ...]:
     """See `Adapter.dropped`. What asks for nothing is not told."""
-    asked = (name for name, value in request.fields.items() if name not in _CARRIED and value)
-    return (*asked, *request.extras)
+    return (*not_carried(request, _CARRIED), *request.extras)
 
 
 def _settings(request: Request, candidate: Candidate) -> Fields:
@@ -92,7 +94,9 @@ def _settings(request: Request, candidate: Candidate) -> Fields:
     control = candidate.model.quirks.reasoning_control
     if (thinking := _thinking(fields, control)) is not None:
         told["thinkingConfig"] = thinking
-    return told | _form(fields.get("response_format") or {})
+    if form := fields.get("response_format"):
+        told |= _form(form)
+    return told
 
 
 def _form(wanted: Mapping[str, Any]) -> Fields:
@@ -125,17 +129,6 @@ def _budget(tokens: int) -> Fields:
     return {"thinkingBudget": tokens, "includeThoughts": tokens != 0}
 
 
-def _tools(fields: Mapping[str, Any]) -> Fields:
-    tools = fields.get("tools")
-    if not tools:
-        return {}
-    told: Fields = {"tools": [{"functionDeclarations": [_declaration(tool["function"]) for tool in tools]}]}
-    is_strict = any(tool["function"].get("strict") for tool in tools)
-    if (calling := _calling(fields.get("tool_choice"), is_strict=is_strict)) is not None:
-        told["toolConfig"] = {"functionCallingConfig": calling}
-    return told
-
-
 def _declaration(function: Mapping[str, Any]) -> Fields:
     told: Fields = {"name": function.get("name")}
     if function.get("description") is not None:
@@ -145,12 +138,12 @@ def _declaration(function: Mapping[str, Any]) -> Fields:
     return told
 
 
-def _calling(choice: Any, *, is_strict: bool) -> Fields | None:
+def _calling(choice: Any, tools: Sequence[Mapping[str, Any]]) -> Fields | None:
     """Calls that must fit their schema have a mode of their own, where the model is free to make any."""
     match choice:
         case {"function": {"name": name}}:
             return {"mode": "ANY", "allowedFunctionNames": [name]}
-        case None | "auto" if is_strict:
+        case None | "auto" if any(tool["function"].get("strict") for tool in tools):
             return {"mode": "VALIDATED"}
         case str():
             return {"mode": _MODES.get(choice, "AUTO")}
