@@ -56,7 +56,7 @@ def measured(
         input_tokens_bound=_bound(fields, size=size - image_bytes),
         images=images,
         output_tokens=output_tokens,
-        needs=frozenset(_needs(request, images=images, form=form, features=features)),
+        needs=frozenset(_needs(request, images=images, form=form)),
         features=features.union(_features(fields, images=images, form=form)),
         end_user=end_user,
         metadata=metadata,
@@ -109,9 +109,7 @@ def _bound(fields: Fields, *, size: int) -> int:
     return bound + FRAMING_TOKENS_OF_TOOLS if has_definitions else bound
 
 
-def _needs(
-    request: Request, *, images: int, form: str | None, features: frozenset[WireFeature]
-) -> Iterator[Capability]:
+def _needs(request: Request, *, images: int, form: str | None) -> Iterator[Capability]:
     if request.fields.get("tools") or request.fields.get("functions"):
         yield Capability.TOOLS
     if form == "json_schema":
@@ -120,7 +118,7 @@ def _needs(
         yield Capability.VISION
     if request.stream:
         yield Capability.STREAMING
-    if WireFeature.LOGPROBS in features:
+    if request.fields.get("logprobs"):
         yield Capability.LOGPROBS
 
 

@@ -65,8 +65,12 @@ def items_of(message: Mapping[str, Any], *, dispatch_id: str) -> list[Item]:
     if thoughts or thought:
         summary = [part_of("summary_text", thought)] if thought else []
         items.append(reasoning(item_id("reasoning", dispatch_id, 0), summary, thoughts=thoughts))
-    said = {"output_text": message.get("content"), "refusal": message.get("refusal")}
-    if content := [part_of(kind, text) for kind, text in said.items() if text]:
+    content: list[Item] = []
+    if text := message.get("content"):
+        content.append(part_of("output_text", text))
+    if refusal := message.get("refusal"):
+        content.append(part_of("refusal", refusal))
+    if content:
         items.append(message_item(item_id("message", dispatch_id, len(items)), content, status="completed"))
     for call in message.get("tool_calls") or ():
         function = call["function"]

@@ -74,7 +74,7 @@ class _Item(msgspec.Struct):
     arguments: str | None = None
     output: str | list[_Part] | None = None
     encrypted_content: str | None = None
-    summary: list[_Summary] = []
+    summary: tuple[_Summary, ...] = ()
 
 
 class _Tool(msgspec.Struct):
