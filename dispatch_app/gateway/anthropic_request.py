@@ -1,4 +1,4 @@
-"""Anthropic's Messages as clients speak them: what comes in, put into canonical words and then checked and measured as these."""
+"""Anthropic's Messages as clients speak them: what comes in, checked, put into canonical words, and measured as these."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal

@@ -41,8 +41,8 @@ def measured(
 ) -> Prompt:
     """The prompt that a request is whose fields have been checked.
 
-    `size` is in bytes: what the caller sent is no longer, as it came and as it is written anew. `features` are those that
-    only the caller's format has.
+    `size` is what all of it takes in bytes, as it came or as it is written anew, whichever is more. `features` are those
+    that only the caller's format has words for.
 
     :raises RequestError: if what should be the data of an image is that of something else.
     """

@@ -1,4 +1,4 @@
-"""OpenAI's Responses as clients speak them: what comes in, put into canonical words and then checked and measured as these.
+"""OpenAI's Responses as clients speak them: what comes in, checked, put into canonical words, and measured as these.
 
 The stateless part of it: what was said before comes with each request, and nothing is kept for the next.
 """
