@@ -5,6 +5,7 @@ pytest-xdist starts its own: tests of two workers would find each other's tasks 
 """
 
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +22,7 @@ OURS = "SIGNALBOX_TESTS_OWN"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    _compile_once()
     if "PYTEST_XDIST_WORKER" in os.environ:
         for name in os.environ.get(OURS, "").split():
             del os.environ[name]
@@ -31,3 +33,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         services.enter_context(temporary_services(ROOT / "var" / "test", os.environ))
     except NotStartedError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _compile_once() -> None:
+    """Let modules keep their bytecode, though the environment says otherwise: the suite starts hundreds of processes."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
