@@ -8,7 +8,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.emptying import Emptying
 
-pytest_plugins = ["tests.running_servers"]
+pytest_plugins = ["tests.running_servers", "tests.shared_gateway", "tests.order"]
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 def _static_files_are_found_when_asked_for() -> None:
     """Spare every test client the scan of all static files that a server makes once at its start."""
     settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_are_cheap_to_check() -> None:
+    """Half a second of hashing keeps guessers away, and there are none here."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

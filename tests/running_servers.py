@@ -7,7 +7,8 @@ The rows that a test creates through the ORM are what the processes serve::
         gateway.catch_up()                        # every edit up to here is served from here on
         reply = gateway.client(shop.key).chat.completions.create(model="auto", messages=[…])
 
-`gateway` is one process for the whole module. Tests that kill, stop or need several take `start_gateways`.
+`gateway` is one process for many modules, see `tests.shared_gateway`. Tests that kill, stop or need several take
+`start_gateways`.
 """
 
 import contextlib
@@ -37,7 +38,6 @@ from policies_app.services.credentials import set_provider_secret
 from policies_app.services.drafts import draft_document, policies_with_drafts
 from sandbox.fleet import FLEET
 from sandbox.server import SandboxServer, serve_in_thread
-from tests.emptying import Emptying
 from tests.factories import Fleet, make_key, make_model, make_policy, make_price, make_provider, make_tenant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,51 +200,36 @@ def _made_new(server: SandboxServer) -> SandboxServer:
     return server
 
 
-@pytest.fixture(scope="module")
-def gateway_of_module(django_db_setup: Emptying, django_db_blocker: Any) -> Iterator[RunningGateway]:
-    with django_db_blocker.unblock():
-        (running,) = _start(1)
-    yield running
-    running.stop()
-    _forget([running])
-    with django_db_blocker.unblock():
-        django_db_setup.restore()  # Its last words came after the last test's end.
-
-
-@pytest.fixture
-def gateway(transactional_db: None, gateway_of_module: RunningGateway) -> Iterator[RunningGateway]:
-    """A web process on the test database, shared by the module's tests."""
-    yield gateway_of_module
-    gateway_of_module.close_clients()
-
-
 @pytest.fixture
 def start_gateways(transactional_db: None) -> Iterator[Callable[..., Sequence[RunningGateway]]]:
     """Start so many web processes of the test's own: `start_gateways(2)`, environment variables by keyword."""
     started: list[RunningGateway] = []
 
     def start(count: int = 1, *, is_awaited: bool = True, **environment: str) -> Sequence[RunningGateway]:
-        running = _start(count, is_awaited=is_awaited, **environment)
+        running = start_web_processes(count, is_awaited=is_awaited, **environment)
         started.extend(running)
         return running
 
     yield start
     for running in started:
         running.stop()
-    _forget(started)
+    forget(started)
 
 
 @contextlib.contextmanager
 def running_gateway() -> Iterator[RunningGateway]:
     """A web process on the database that the settings name, for those who run without pytest."""
-    (running,) = _start(1)
+    (running,) = start_web_processes(1)
     try:
         yield running
     finally:
         running.stop()
 
 
-def _start(count: int, *, is_awaited: bool = True, **environment: str) -> Sequence[RunningGateway]:
+def start_web_processes(
+    count: int, *, is_awaited: bool = True, **environment: str
+) -> Sequence[RunningGateway]:
+    """Start so many, with these environment variables; returns once all of them serve, unless that is not awaited."""
     gateways = [_spawn(_free_port(), environment) for _ in range(count)]
     for running in gateways if is_awaited else ():
         _wait_for(lambda running=running: _is_ready(running), patience_s=START_PATIENCE_S, what="the gateway")
@@ -260,7 +245,7 @@ def _spawn(port: int, environment: dict[str, str]) -> RunningGateway:
     return RunningGateway(process=process, port=port)
 
 
-def _forget(stopped: Sequence[RunningGateway]) -> None:
+def forget(stopped: Sequence[RunningGateway]) -> None:
     """Take processes that may have been killed off the list of those that serve: other tests wait for those on it."""
     with psycopg.connect(test_conninfo(), autocommit=True) as connection:
         connection.execute(

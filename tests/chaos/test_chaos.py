@@ -16,7 +16,7 @@ SLOWNESS = 10
 
 Bars = dict[str, dict[str, Any]]
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(PATIENCE_S + 60)]
+pytestmark = [pytest.mark.long, pytest.mark.processes, pytest.mark.timeout(PATIENCE_S + 60)]
 
 
 @pytest.fixture(scope="module")

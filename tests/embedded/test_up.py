@@ -18,6 +18,8 @@ NOWHERE = "127.0.0.1:9"  # The port of the discard service, which no machine has
 
 Start = Callable[..., "Up"]
 
+pytestmark = pytest.mark.long
+
 
 class Up:
     """`make up`, without make, for one state folder."""

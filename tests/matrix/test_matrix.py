@@ -11,6 +11,8 @@ from tests.matrix.rows import OFFICIAL, OTHERS, REFUSED, Row
 from tests.matrix.troubles import TROUBLES, troubles_of
 from tests.running_servers import RunningGateway
 
+pytestmark = pytest.mark.long
+
 Place = tuple[str, str, WireFormat]
 Found = tuple[Outcome, str, bool]
 

@@ -11,6 +11,8 @@ from tests.simulation.many import replay_command, run_many
 from tests.simulation.mutants import MUTANTS, seeds_until_found
 from tests.simulation.simulation import simulate
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 2_000
 FIRST_SEED = int(os.environ.get("SIMULATION_FIRST_SEED", "0"))
