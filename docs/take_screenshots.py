@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright  # noqa: E402
 from bench.gateway import gateway  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
-DEBIAN_CHROMIUM = Path("/usr/bin/chromium")
+DEBIAN_CHROMIUMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -56,7 +56,7 @@ def main() -> None:
 def browser_page():
     """A page of a desktop's size, in a browser of its own."""
     with sync_playwright() as playwright:
-        executable = str(DEBIAN_CHROMIUM) if DEBIAN_CHROMIUM.exists() else None
+        executable = next(filter(Path.exists, DEBIAN_CHROMIUMS), None)
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser.new_page(viewport={"width": 1280, "height": 860})
         browser.close()

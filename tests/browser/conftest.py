@@ -8,11 +8,12 @@ from typing import Literal
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import connections
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
+SYSTEM_CHROMIUMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -34,18 +35,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(django_db_setup: object) -> Iterator[Browser]:
     """Headless Chromium: the machine's own, else Playwright's.
 
     Playwright's loop counts as running in this thread for as long as the browser is open, so it is closed with the
-    module (async tests could not run), and Django must be told that the ORM may be used here.
+    module (async tests could not run), and Django must be told that the ORM may be used here. Django keeps connections
+    of such a thread apart: the test database, which is made before, could not be dropped while one of them is open.
     """
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        executable = SYSTEM_CHROMIUM if SYSTEM_CHROMIUM.exists() else None
+        executable = next(filter(Path.exists, SYSTEM_CHROMIUMS), None)
         chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield chromium
         chromium.close()
+        connections.close_all()
 
 
 @dataclass
