@@ -25,22 +25,15 @@ NAMES = {"first …1111", "second …2222"}
 
 
 @pytest.fixture
-def shop(vendor: SandboxServer, transactional_db: None) -> Shop:
-    """A shop whose provider has two credentials of the same weight."""
+def shop(vendor: SandboxServer, gateway: RunningGateway) -> Shop:
+    """A shop whose provider has two credentials of the same weight. No breaker remembers them: they are new."""
     shop = open_shop(vendor)
     Credential.objects.all().delete()
     for label, secret in (("first", FIRST), ("second", SECOND)):
         credential = Credential.objects.create(provider=shop.fleet.provider, label=label)
         set_provider_secret(credential=credential, secret=secret, author_name="test")
-    return shop
-
-
-@pytest.fixture
-def gateway(shop: Shop, start_gateways: Callable[..., Sequence[RunningGateway]]) -> RunningGateway:
-    """A process of the test's own, whose breakers have no memory of other tests."""
-    [gateway] = start_gateways(1)
     gateway.catch_up()
-    return gateway
+    return shop
 
 
 def ask(gateway: RunningGateway, shop: Shop, **options: object) -> str:
