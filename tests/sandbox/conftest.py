@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from sandbox.server import SandboxServer
+from tests.running_servers import NO_TLS
 
 
 @pytest.fixture
@@ -16,5 +17,10 @@ async def sandbox() -> AsyncIterator[SandboxServer]:
 
 @pytest.fixture
 async def client(sandbox: SandboxServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=sandbox.base_url, api_key="any", max_retries=0) as client:
+    async with openai.AsyncOpenAI(
+        base_url=sandbox.base_url,
+        api_key="any",
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(verify=NO_TLS),
+    ) as client:
         yield client
