@@ -7,6 +7,7 @@ from policies_app.routing.codes import Capability, Pick, Strategy
 from policies_app.routing.conditions import Condition
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
 from policies_app.routing.index import RuleIndex, index_rules
+from policies_app.routing.targets import Target, Targets, target_of
 from policies_app.routing.types import Catalogue, CatalogueModel, Judge, Judges
 from policies_app.routing.validators import JudgedAtLeast, JudgeReference, LogprobAtLeast, Validator
 
@@ -18,15 +19,16 @@ MOST_RACERS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledStep:
-    """One target. `model` is None when the catalogue does not know `name`.
+    """One target, None when the catalogue does not know `name`.
 
-    `needs` is what the step's own validators, and the way its answer is picked, need of the model.
+    `most_output_tokens` is the least of the step's own limit and the model's. `needs` is what the step's own validators,
+    and the way its answer is picked, need of the model.
     """
 
     name: str
-    model: CatalogueModel | None
+    target: Target | None
     timeout_ms: int | None
-    max_output_tokens: int | None
+    most_output_tokens: int
     weight: int
     validators: tuple[Validator, ...]
     needs: frozenset[Capability]
@@ -75,11 +77,13 @@ def compile_policy(
 ) -> CompiledPolicy:
     """Join `document` with `catalogue` and `judges`. What these do not know is dropped, with that reason, on each request."""
     baseline = document.baseline_model
+    names = {step.model for rule in document.rules for step in rule.route.steps}
+    targets = {name: target_of(catalogue[name]) for name in names if name in catalogue}
     return CompiledPolicy(
         name=document.name,
         version=version,
         baseline=None if baseline is None else catalogue.get(baseline),
-        rules=tuple(_compile_rule(rule, catalogue, judges) for rule in document.rules),
+        rules=tuple(_compile_rule(rule, targets, catalogue, judges) for rule in document.rules),
     )
 
 
@@ -107,23 +111,27 @@ def for_embeddings(rule: CompiledRule) -> CompiledRule:
     )
 
 
-def _compile_rule(rule: RuleDocument, catalogue: Catalogue, judges: Judges) -> CompiledRule:
+def _compile_rule(rule: RuleDocument, targets: Targets, catalogue: Catalogue, judges: Judges) -> CompiledRule:
     route = rule.route
     return CompiledRule(
         name=rule.name,
         conditions=rule.conditions,
         route=route,
-        steps=tuple(_compile_step(step, route, catalogue) for step in reachable_steps(route)),
+        steps=tuple(_compile_step(step, route, targets) for step in reachable_steps(route)),
         judges=tuple(_compile_judge(reference, catalogue, judges) for reference in named_judges(route)),
     )
 
 
-def _compile_step(step: StepDocument, route: RouteDocument, catalogue: Catalogue) -> CompiledStep:
+def _compile_step(step: StepDocument, route: RouteDocument, targets: Targets) -> CompiledStep:
+    target = targets.get(step.model)
+    limits = [] if target is None else [target.model.max_output_tokens]
+    if step.max_output_tokens is not None:
+        limits.append(step.max_output_tokens)
     return CompiledStep(
         name=step.model,
-        model=catalogue.get(step.model),
+        target=target,
         timeout_ms=step.timeout_ms,
-        max_output_tokens=step.max_output_tokens,
+        most_output_tokens=min(limits, default=0),
         weight=step.weight,
         validators=step.validators if validates(route) else (),
         needs=needs_of_step(step, route),

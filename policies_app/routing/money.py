@@ -23,10 +23,11 @@ def bound_nanos(*, facts: Facts, model: CatalogueModel, price: Price, output_tok
     It holds for any usage whose input is within `input_tokens_bound` and whose output is within `output_tokens_limit` for
     each of the choices.
     """
-    input_tokens, output_tokens = bound_tokens(
-        facts=facts, model=model, output_tokens_limit=output_tokens_limit
+    return dearest_nanos(
+        price=price,
+        input_tokens=input_tokens_bound(facts=facts, model=model),
+        output_tokens=facts.choices * output_tokens_limit,
     )
-    return dearest_nanos(price=price, input_tokens=input_tokens, output_tokens=output_tokens)
 
 
 def affordable_output_tokens(*, facts: Facts, model: CatalogueModel, price: Price, nanos: int) -> int | None:
@@ -34,11 +35,11 @@ def affordable_output_tokens(*, facts: Facts, model: CatalogueModel, price: Pric
 
     Zero or less means that the input alone is too dear.
     """
-    nanos_a_token = facts.choices * dearest_output_nanos(price)
+    nanos_a_token = facts.choices * price.dearest_output_nanos
     if nanos_a_token == 0:
         return None
     input_tokens = input_tokens_bound(facts=facts, model=model)
-    left = nanos * TOKENS_PER_PRICE - input_tokens * dearest_input_nanos(price)
+    left = nanos * TOKENS_PER_PRICE - input_tokens * price.dearest_input_nanos
     return left // nanos_a_token
 
 
@@ -56,19 +57,7 @@ def input_tokens_bound(*, facts: Facts, model: CatalogueModel) -> int:
 
 def dearest_nanos(*, price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most that so many tokens can cost at `price`, whichever buckets they fall in."""
-    input_nanos = input_tokens * dearest_input_nanos(price)
-    output_nanos = output_tokens * dearest_output_nanos(price)
-    return _per_million(input_nanos + output_nanos)
-
-
-def dearest_input_nanos(price: Price) -> int:
-    """The highest price that an input token can meet, in nano-dollars per million."""
-    return max(price.input_nanos, price.cached_input_nanos, price.cache_write_nanos)
-
-
-def dearest_output_nanos(price: Price) -> int:
-    """The highest price that an output token can meet, in nano-dollars per million."""
-    return max(price.output_nanos, price.reasoning_nanos)
+    return _per_million(input_tokens * price.dearest_input_nanos + output_tokens * price.dearest_output_nanos)
 
 
 def _per_million(nanos: int) -> int:

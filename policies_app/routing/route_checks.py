@@ -16,7 +16,7 @@ from policies_app.routing.compilation import (
 from policies_app.routing.conditions import NeedsAll
 from policies_app.routing.document import RuleDocument, StepDocument
 from policies_app.routing.findings import Finding, error, warning
-from policies_app.routing.money import dearest_input_nanos, dearest_output_nanos, usd
+from policies_app.routing.money import usd
 from policies_app.routing.types import Catalogue, CatalogueModel, Judges, Price
 from policies_app.routing.validators import JudgedAtLeast, JudgeReference
 from policies_app.routing.worst_case import asked_steps, full_answer_nanos, stated_calls
@@ -286,5 +286,5 @@ class _Checks:
 
 def _can_cost_more(price: Price, other: Price) -> bool:
     """Whether some request costs more at `price` than at `other`."""
-    dearer_input = dearest_input_nanos(price) > dearest_input_nanos(other)
-    return dearer_input or dearest_output_nanos(price) > dearest_output_nanos(other)
+    dearer_input = price.dearest_input_nanos > other.dearest_input_nanos
+    return dearer_input or price.dearest_output_nanos > other.dearest_output_nanos

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from policies_app.routing.codes import Capability, DropReason, HealthState, Tier
+from policies_app.routing.codes import DropReason, HealthState, Tier
 from policies_app.routing.compilation import CompiledJudge, CompiledRule, CompiledStep
 from policies_app.routing.money import bound_nanos, usd
+from policies_app.routing.targets import Target
 from policies_app.routing.types import (
     BudgetPressure,
     Candidate,
@@ -18,7 +19,6 @@ from policies_app.routing.types import (
     Situation,
     TargetHealth,
 )
-from policies_app.routing.wire_formats import most_inputs, unsaid
 
 _EJECTED = frozenset({HealthState.OPEN, HealthState.COOLING})
 
@@ -44,6 +44,8 @@ def screen(*, rule: CompiledRule, facts: Facts, situation: Situation, now: datet
         now=now,
         cap=_tier_cap(situation.budgets),
         most_nanos=rule.route.max_cost_nanos,
+        is_for_embeddings=facts.is_for_embeddings,
+        asked_output_tokens=max(1, facts.output_tokens or 1),
     )
     fitting: list[Candidate] = []
     judges: list[PlannedJudge] = []
@@ -74,30 +76,48 @@ class _TierCap:
     tier: Tier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Screener:
-    """What all steps and judges of a rule are held against."""
+    """What all steps and judges of a rule are held against.
+
+    `asked_output_tokens` is the output that must fit: what the caller asked for, and one token in any case.
+    """
 
     facts: Facts
     situation: Situation
     now: datetime
     cap: _TierCap | None
     most_nanos: int | None
+    is_for_embeddings: bool
+    asked_output_tokens: int
 
     def screen_step(self, step: CompiledStep) -> Candidate | DroppedCandidate:
         """The step as a candidate, or why it is none."""
-        model, facts = step.model, self.facts
-        if model is None:
+        target = step.target
+        if target is None:
             return DroppedCandidate(model=step.name, reason=DropReason.UNKNOWN_MODEL)
-        needs = facts.needs | step.needs if step.needs else facts.needs
-        price = self._switched_off(model) or _unfit(model, facts, needs) or self._price(model)
+        model = target.model
+        price = self._switched_off(model) or self._unfit(step, target) or self._price(model)
         if isinstance(price, DroppedCandidate):
             return price
-        candidate = self._candidate(step, model, price)
-        if self.most_nanos is not None and candidate.bound_nanos > self.most_nanos:
-            detail = f"{usd(candidate.bound_nanos)} USD against {usd(self.most_nanos)} USD"
+        limit = self._output_tokens_limit(step, target)
+        nanos = bound_nanos(facts=self.facts, model=model, price=price, output_tokens_limit=limit)
+        if self.most_nanos is not None and nanos > self.most_nanos:
+            detail = f"{usd(nanos)} USD against {usd(self.most_nanos)} USD"
             return DroppedCandidate(model=model.name, reason=DropReason.EXCEEDS_COST_BOUND, detail=detail)
-        return candidate
+        fleet = self.situation.fleet
+        health = fleet.targets.get(model.name)
+        return Candidate(
+            model=model,
+            price=price,
+            output_tokens_limit=limit,
+            bound_nanos=nanos,
+            timeout_ms=step.timeout_ms,
+            validators=step.validators,
+            weight=step.weight,
+            cold_penalty_ms=fleet.cold_penalty_ms.get(model.name, 0),
+            state=HealthState.HEALTHY if health is None else health.state,
+        )
 
     def screen_judge(self, compiled: CompiledJudge) -> PlannedJudge | DroppedCandidate:
         """The judge as one that can be asked, or why it cannot."""
@@ -137,23 +157,32 @@ class _Screener:
             )
         return None
 
-    def _candidate(self, step: CompiledStep, model: CatalogueModel, price: Price) -> Candidate:
-        fleet = self.situation.fleet
-        health = fleet.targets.get(model.name)
-        output_tokens_limit = _output_tokens_limit(step, model, self.facts)
-        return Candidate(
-            model=model,
-            price=price,
-            output_tokens_limit=output_tokens_limit,
-            bound_nanos=bound_nanos(
-                facts=self.facts, model=model, price=price, output_tokens_limit=output_tokens_limit
-            ),
-            timeout_ms=step.timeout_ms,
-            validators=step.validators,
-            weight=step.weight,
-            cold_penalty_ms=fleet.cold_penalty_ms.get(model.name, 0),
-            state=HealthState.HEALTHY if health is None else health.state,
-        )
+    def _unfit(self, step: CompiledStep, target: Target) -> DroppedCandidate | None:
+        """Why the step's target cannot take the request whatever it costs, None if it can."""
+        facts, model = self.facts, target.model
+        if not self.is_for_embeddings and (drop := _unable_to_write(model)):
+            return drop
+        needs = facts.needs | step.needs if step.needs else facts.needs
+        if not needs <= model.capabilities:
+            return _lacking(model, ", ".join(sorted(needs - model.capabilities)))
+        if not facts.features.isdisjoint(target.unsaid):
+            unsaid = ", ".join(sorted(facts.features & target.unsaid))
+            return _lacking(model, f"{unsaid} in {model.wire_format}")
+        if facts.inputs > 1 and facts.inputs > target.most_inputs:
+            return _lacking(model, f"room for {facts.inputs} inputs, {target.most_inputs} at a time")
+        if self.is_for_embeddings:
+            return _too_long(model, facts.longest_input_tokens)
+        return _too_long(model, facts.input_tokens + model.quirks.input_tokens + self.asked_output_tokens)
+
+    def _output_tokens_limit(self, step: CompiledStep, target: Target) -> int:
+        """The least of all limits on one reply: the caller's, the step's, the model's, and what the context leaves.
+
+        Embeddings are no tokens.
+        """
+        if self.is_for_embeddings:
+            return 0
+        limit = min(step.most_output_tokens, target.room_tokens - self.facts.input_tokens)
+        return limit if self.facts.output_tokens is None else min(limit, self.asked_output_tokens)
 
 
 def _without_ejected(
@@ -191,59 +220,23 @@ def _health_in_words(health: TargetHealth) -> str:
     return state if health.until is None else f"{state} until {health.until:%H:%M:%S} UTC"
 
 
-def _unfit(model: CatalogueModel, facts: Facts, needs: frozenset[Capability]) -> DroppedCandidate | None:
-    """Why `model` cannot take the request whatever it costs, None if it can."""
-    if not facts.is_for_embeddings and (drop := _unable_to_write(model)):
-        return drop
-    if not needs <= model.capabilities:
-        lacking = ", ".join(sorted(needs - model.capabilities))
-        return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=lacking)
-    if facts.features and (left_unsaid := unsaid(model, facts.features)):
-        return DroppedCandidate(
-            model=model.name,
-            reason=DropReason.LACKS_CAPABILITY,
-            detail=f"{', '.join(sorted(left_unsaid))} in {model.wire_format}",
-        )
-    if facts.inputs > 1 and facts.inputs > (most := most_inputs(model.wire_format, model.wire_name)):
-        return DroppedCandidate(
-            model=model.name,
-            reason=DropReason.LACKS_CAPABILITY,
-            detail=f"room for {facts.inputs} inputs, {most} at a time",
-        )
-    if _needed_tokens(model, facts) > model.context_window_tokens:
-        return DroppedCandidate(
-            model=model.name, reason=DropReason.CONTEXT_TOO_SMALL, detail=_context_in_words(model, facts)
-        )
-    return None
-
-
 def _unable_to_write(model: CatalogueModel) -> DroppedCandidate | None:
     """Why `model` answers with no words, None if it does."""
     if not model.embeds:
         return None
-    detail = "everything but embeddings"
+    return _lacking(model, "everything but embeddings")
+
+
+def _lacking(model: CatalogueModel, detail: str) -> DroppedCandidate:
     return DroppedCandidate(model=model.name, reason=DropReason.LACKS_CAPABILITY, detail=detail)
 
 
-def _output_tokens_limit(step: CompiledStep, model: CatalogueModel, facts: Facts) -> int:
-    """The least of all limits on one reply: the caller's, the step's, the model's, and what the context leaves.
-
-    Embeddings are no tokens.
-    """
-    if facts.is_for_embeddings:
-        return 0
-    left = model.context_window_tokens - model.quirks.input_tokens - facts.input_tokens
-    limit = min(model.max_output_tokens, left)
-    if facts.output_tokens is not None:
-        limit = min(limit, _asked_output_tokens(facts))
-    if step.max_output_tokens is not None:
-        limit = min(limit, step.max_output_tokens)
-    return limit
-
-
-def _asked_output_tokens(facts: Facts) -> int:
-    """The output that must fit: what the caller asked for, and one token in any case."""
-    return max(1, facts.output_tokens or 1)
+def _too_long(model: CatalogueModel, needed_tokens: int) -> DroppedCandidate | None:
+    """Why so many tokens do not fit into the context of `model` at once, None if they do."""
+    if needed_tokens <= model.context_window_tokens:
+        return None
+    detail = f"{needed_tokens} tokens are needed and {model.context_window_tokens} fit"
+    return DroppedCandidate(model=model.name, reason=DropReason.CONTEXT_TOO_SMALL, detail=detail)
 
 
 def _tier_cap(budgets: tuple[BudgetPressure, ...]) -> _TierCap | None:
@@ -258,14 +251,3 @@ def _tier_cap(budgets: tuple[BudgetPressure, ...]) -> _TierCap | None:
 
 def _cap_in_words(cap: _TierCap) -> str:
     return f"budget {cap.budget} caps the tier at {cap.tier}"
-
-
-def _context_in_words(model: CatalogueModel, facts: Facts) -> str:
-    return f"{_needed_tokens(model, facts)} tokens are needed and {model.context_window_tokens} fit"
-
-
-def _needed_tokens(model: CatalogueModel, facts: Facts) -> int:
-    """What has to fit into the context window at once."""
-    if facts.is_for_embeddings:
-        return facts.longest_input_tokens
-    return facts.input_tokens + model.quirks.input_tokens + _asked_output_tokens(facts)

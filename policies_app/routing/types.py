@@ -56,7 +56,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a model costs from `effective_from` on, in nano-dollars per million tokens of each bucket."""
+    """What a model costs from `effective_from` on, in nano-dollars per million tokens of each bucket.
+
+    `dearest_input_nanos` and `dearest_output_nanos` are the highest that an input and an output token can meet. A price
+    `is_free` where nothing is ever paid: the model is one's own.
+    """
 
     id: int
     effective_from: datetime
@@ -65,17 +69,17 @@ class Price:
     cache_write_nanos: int
     output_nanos: int
     reasoning_nanos: int
+    dearest_input_nanos: int = field(init=False, repr=False, compare=False)
+    dearest_output_nanos: int = field(init=False, repr=False, compare=False)
+    is_free: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nothing is ever paid: the model is one's own."""
-        return not (
-            self.input_nanos
-            or self.cached_input_nanos
-            or self.cache_write_nanos
-            or self.output_nanos
-            or self.reasoning_nanos
-        )
+    def __post_init__(self) -> None:
+        # Worked out once: each decision asks for them, for each of its candidates.
+        dearest_input_nanos = max(self.input_nanos, self.cached_input_nanos, self.cache_write_nanos)
+        dearest_output_nanos = max(self.output_nanos, self.reasoning_nanos)
+        object.__setattr__(self, "dearest_input_nanos", dearest_input_nanos)
+        object.__setattr__(self, "dearest_output_nanos", dearest_output_nanos)
+        object.__setattr__(self, "is_free", not (dearest_input_nanos or dearest_output_nanos))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,8 @@ class CatalogueModel:
     """One model of the fleet as the catalogue describes it. `prices` are ordered by `effective_from`.
 
     `bills_after_cut` says that its vendor may go on, and bill, when the connection is closed before the answer's end.
-    `quirks` is for whoever calls it; here only the tokens count that they add.
+    `quirks` is for whoever calls it; here only the tokens count that they add. One that `embeds` gives embeddings, and
+    nothing else.
     """
 
     id: int
@@ -103,11 +108,10 @@ class CatalogueModel:
     cold_penalty_ms: int = 0
     bills_after_cut: bool = True
     quirks: Quirks = NO_QUIRKS
+    embeds: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def embeds(self) -> bool:
-        """Whether it gives embeddings, and nothing else."""
-        return Capability.EMBEDDINGS in self.capabilities
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "embeds", Capability.EMBEDDINGS in self.capabilities)
 
     def price_at(self, now: datetime) -> Price | None:
         """The price row in force at `now`, or None if the model has no price yet."""

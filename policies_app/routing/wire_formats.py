@@ -90,14 +90,10 @@ def inexpressible(wire_format: WireFormat, wire_name: str) -> frozenset[WireFeat
     return lacking if family.has_dimensions else lacking | _NO_DIMENSIONS
 
 
-def unsaid(model: CatalogueModel, features: frozenset[WireFeature]) -> frozenset[WireFeature]:
-    """Which of `features` the model could not be told of, unless its row says that they be left out."""
-    if not features:
-        return features
-    lacking = features & inexpressible(model.wire_format, model.wire_name)
+def unsaid(model: CatalogueModel) -> frozenset[WireFeature]:
+    """What the model could not be told of, but for what its row says is to be left out."""
     refused = model.quirks.refused_parameters
-    if not lacking or not refused:
-        return lacking
+    lacking = inexpressible(model.wire_format, model.wire_name)
     return frozenset(feature for feature in lacking if not _is_left_out(feature, refused))
 
 

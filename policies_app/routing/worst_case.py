@@ -8,7 +8,7 @@ from heapq import nlargest
 from policies_app.routing.codes import Pick, Strategy
 from policies_app.routing.compilation import MOST_RACERS, NO_JUDGES, reachable_steps, validates
 from policies_app.routing.document import RouteDocument, RuleDocument, StepDocument
-from policies_app.routing.money import dearest_input_nanos, dearest_nanos, dearest_output_nanos
+from policies_app.routing.money import dearest_nanos
 from policies_app.routing.types import Catalogue, CatalogueModel, Judges
 from policies_app.routing.validators import JudgedAtLeast, JudgeReference, SamplesAgree
 
@@ -187,7 +187,7 @@ def _full_context_nanos(model: CatalogueModel | None, now: datetime, *, most_out
     if model is None or price is None:
         return 0
     most_output = _most_output(model, stated=most_output)
-    output_tokens = most_output if dearest_output_nanos(price) > dearest_input_nanos(price) else 0
+    output_tokens = most_output if price.dearest_output_nanos > price.dearest_input_nanos else 0
     return dearest_nanos(
         price=price, input_tokens=model.context_window_tokens - output_tokens, output_tokens=output_tokens
     )

@@ -360,9 +360,9 @@ _LEDGER = (
     ),
     Mutant(
         name="the reservation leaves out the dearest bucket",
-        path=f"{_ROUTING}/money.py",
-        search="    return max(price.output_nanos, price.reasoning_nanos)\n",
-        replace="    return price.output_nanos\n",
+        path=f"{_ROUTING}/types.py",
+        search="        dearest_output_nanos = max(self.output_nanos, self.reasoning_nanos)\n",
+        replace="        dearest_output_nanos = self.output_nanos\n",
         tests=ROUTING,
     ),
     Mutant(
@@ -896,7 +896,7 @@ _DECISION = (
     Mutant(
         name="the prompt of a shrunk request is not paid for",
         path=f"{_ROUTING}/money.py",
-        search="    left = nanos * TOKENS_PER_PRICE - input_tokens * dearest_input_nanos(price)\n",
+        search="    left = nanos * TOKENS_PER_PRICE - input_tokens * price.dearest_input_nanos\n",
         replace="    left = nanos * TOKENS_PER_PRICE\n",
         tests=ROUTING,
     ),
@@ -973,8 +973,8 @@ _DECISION = (
     Mutant(
         name="capabilities are not looked at",
         path=f"{_ROUTING}/screening.py",
-        search="    if not needs <= model.capabilities:\n",
-        replace="    if False:\n",
+        search="        if not needs <= model.capabilities:\n",
+        replace="        if False:\n",
         tests=ROUTING,
     ),
     Mutant(
