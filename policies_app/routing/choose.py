@@ -6,6 +6,7 @@ from policies_app.routing.codes import DropReason, LatencyMeasure, RefusalCode, 
 from policies_app.routing.compilation import CompiledPolicy, CompiledRule, for_embeddings
 from policies_app.routing.document import RouteDocument
 from policies_app.routing.explain import explain_drop
+from policies_app.routing.index import Sifting
 from policies_app.routing.screening import Screening, screen
 from policies_app.routing.trace import RulesLookedAt
 from policies_app.routing.types import (
@@ -38,12 +39,19 @@ def choose(
     if subject:
         refusal = Refusal(code=RefusalCode.KILLED, subject=subject)
         return _decision(document, seed, refusal=refusal)
-    length, rule = _first_match(document, facts, situation, now)
+    sifting = document.index.sift(facts, situation, now)
+    length, rule = _first_match(document, sifting, situation.killed)
     trace = RulesLookedAt(
-        policy=document.name, rules=document.rules, length=length, facts=facts, situation=situation, now=now
+        policy=document.name,
+        rules=document.rules,
+        length=length,
+        facts=facts,
+        situation=situation,
+        now=now,
+        sifting=sifting,
     )
     if rule is None:
-        refusal = _refusal_without_rule(document, facts, situation, now)
+        refusal = _refusal_without_rule(document, sifting, situation.killed)
         return _decision(document, seed, refusal=refusal, trace=trace)
     stated = rule.route.strategy
     if facts.is_for_embeddings:
@@ -133,23 +141,20 @@ def _killed_subject(policy: str, facts: Facts, killed: KilledTargets) -> str:
 
 
 def _first_match(
-    document: CompiledPolicy, facts: Facts, situation: Situation, now: datetime
+    document: CompiledPolicy, sifting: Sifting, killed: KilledTargets
 ) -> tuple[int, CompiledRule | None]:
     """How many rules were looked at, and the first that matched."""
-    killed = situation.killed.rules
-    for place in document.index.matches(facts, situation, now):
+    for place in sifting.matches():
         rule = document.rules[place]
-        if not killed or (document.name, rule.name) not in killed:
+        if not killed.rules or (document.name, rule.name) not in killed.rules:
             return place + 1, rule
     return len(document.rules), None
 
 
-def _refusal_without_rule(
-    document: CompiledPolicy, facts: Facts, situation: Situation, now: datetime
-) -> Refusal:
+def _refusal_without_rule(document: CompiledPolicy, sifting: Sifting, killed: KilledTargets) -> Refusal:
     """Why no rule was taken: a rule that would have matched, but for a switch, is told as the switch's doing."""
-    if situation.killed.rules:
-        for place in document.index.matches(facts, situation, now):
+    if killed.rules:
+        for place in sifting.matches():
             return Refusal(code=RefusalCode.KILLED, subject=f"rule {document.rules[place].name}")
     return Refusal(code=RefusalCode.NO_TARGET_AVAILABLE, subject=f"no rule of policy {document.name} matched")
 

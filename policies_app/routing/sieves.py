@@ -1,15 +1,16 @@
-"""Sets of rules by what one fact of a request lets through, worked out when a policy is compiled.
+"""What one subject of conditions, such as the caller's task, says of all rules at once.
 
-A set of rules is an integer: bit n stands for the nth rule.
+A set of rules is an integer: bit n stands for the nth rule. A sieve is made when a policy is compiled, of what the rules
+state about its subject; it stands for one condition of each rule at most.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from itertools import accumulate, chain, combinations
-from math import inf
 from operator import attrgetter, or_, xor
 from typing import Protocol, TypeVar
 
@@ -18,6 +19,8 @@ from policies_app.routing.conditions import (
     ApiKeyIs,
     Condition,
     EndUserIs,
+    FigureCondition,
+    HealthDegraded,
     InputTokensBetween,
     NeedsAll,
     OutputTokensBetween,
@@ -25,60 +28,87 @@ from policies_app.routing.conditions import (
     TaskIs,
     TenantIs,
 )
-from policies_app.routing.types import Facts
+from policies_app.routing.types import Facts, Situation
 
 RuleSet = int
-Conditions = Sequence[tuple[Condition, ...]]
-"""The conditions of each rule, in the order of the rules."""
+Figure = Callable[[Facts, Situation, datetime], float | None]
+Kind = TypeVar("Kind", bound=Condition | FigureCondition)
+Stated = Mapping[int, Condition]
+"""Conditions by the place of the rule that states them, one of each rule at most."""
 
-Kind = TypeVar("Kind", bound=Condition)
-
-_FACTS: Mapping[type[TaskIs | TenantIs | ApiKeyIs | EndUserIs], Callable[[Facts], str | None]] = {
+_FACTS: Mapping[type[Condition], Callable[[Facts], str | None]] = {
     TaskIs: attrgetter("task"),
     TenantIs: attrgetter("tenant"),
     ApiKeyIs: attrgetter("api_key"),
     EndUserIs: attrgetter("end_user"),
 }
-_TOKENS: Mapping[type[InputTokensBetween | OutputTokensBetween], Callable[[Facts], int | None]] = {
-    InputTokensBetween: attrgetter("input_tokens"),
-    OutputTokensBetween: attrgetter("output_tokens"),
-}
-SIEVED = (*_FACTS, *_TOKENS, TagsMatch, NeedsAll)
-"""The conditions that the sieves of a policy stand for, whole."""
+READ_OFF = frozenset(
+    kind.kind for kind in (*_FACTS, TagsMatch, InputTokensBetween, OutputTokensBetween, NeedsAll)
+)
+"""The kinds of conditions whose subject is read off the request, and takes no time to find."""
 
 
 class Sieve(Protocol):
-    """What one fact says of all rules at once."""
+    """What one subject says of all rules at once."""
 
-    def passing(self, facts: Facts) -> RuleSet:
-        """The rules whose conditions on the fact all hold, and those without one."""
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> RuleSet:
+        """The rules whose condition on the subject holds, and those without one."""
         ...
 
 
-def sieves_of(rules: Conditions) -> Iterator[Sieve]:
-    """One sieve for each fact that some rule looks at."""
-    for kind, fact in _FACTS.items():
-        accepted = [[stated.members for stated in _of_kind(stated_all, kind)] for stated_all in rules]
-        if any(accepted):
-            yield _ByValue(fact, accepted)
-    yield from _tag_sieves([_of_kind(conditions, TagsMatch) for conditions in rules])
-    for range_kind, tokens in _TOKENS.items():
-        ranges = [_of_kind(conditions, range_kind) for conditions in rules]
-        if any(ranges):
-            yield _ByTokens(tokens, [[(stated.least, stated.most) for stated in each] for each in ranges])
-    needs = [_of_kind(conditions, NeedsAll) for conditions in rules]
-    if any(needs):
-        yield _ByNeeds([frozenset(chain(*(stated.members for stated in each))) for each in needs])
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a sieve looks at, `detail` of a kind of conditions: the key of a tag, say, the scope of budgets, or a whole condition."""
+
+    kind: str
+    detail: Hashable = None
 
 
-def _tag_sieves(rules: Sequence[Sequence[TagsMatch]]) -> Iterator[Sieve]:
-    for key in sorted({key for stated in rules for match in stated for key in match.tags}):
-        accepted = [[match.tags[key] for match in stated if key in match.tags] for stated in rules]
-        yield _ByValue(_Tag(key), accepted)
+def subjects_of(condition: Condition) -> tuple[Subject, ...]:
+    """What a condition looks at. It holds where the sieves of all these subjects let its rule pass."""
+    match condition:
+        case TagsMatch():
+            return tuple(Subject(condition.kind, key) for key in condition.tags)
+        case FigureCondition():
+            return (Subject(condition.kind, condition.subject),)
+        case TaskIs() | TenantIs() | ApiKeyIs() | EndUserIs() | NeedsAll() | HealthDegraded():
+            return (Subject(condition.kind),)
+        case _:
+            return (Subject(condition.kind, condition),)
 
 
-def _of_kind(conditions: Iterable[Condition], kind: type[Kind]) -> list[Kind]:
-    return [condition for condition in conditions if isinstance(condition, kind)]
+def make_sieve(subject: Subject, stated: Stated, *, everything: RuleSet) -> Sieve:
+    """The sieve of a subject, of all that is stated about it. Conditions with a subject of their own are equal."""
+    indifferent = everything & ~rule_set(stated)
+    condition = next(iter(stated.values()))
+    match condition if subject in subjects_of(condition) else None:
+        case TaskIs() | TenantIs() | ApiKeyIs() | EndUserIs():
+            members = {place: each.members for place, each in _of_kind(stated, type(condition))}
+            return _ByValue(_FACTS[type(condition)], members, indifferent)
+        case TagsMatch():
+            key = str(subject.detail)
+            values = {place: each.tags[key] for place, each in _of_kind(stated, TagsMatch)}
+            return _ByValue(_Tag(key), values, indifferent)
+        case FigureCondition():
+            bounds = {place: each.bounds for place, each in _of_kind(stated, FigureCondition)}
+            return _ByFigure(condition.figure, bounds, indifferent)
+        case NeedsAll():
+            return _ByNeeds({place: each.members for place, each in _of_kind(stated, NeedsAll)}, everything)
+        case HealthDegraded():
+            return _ByHealth(dict(_of_kind(stated, HealthDegraded)), indifferent)
+        case _:
+            return _ByCondition(condition, everything, indifferent)
+
+
+def rule_set(places: Iterable[int]) -> RuleSet:
+    """The set of the rules at these places."""
+    return reduce(or_, (1 << place for place in places), 0)
+
+
+def _of_kind(stated: Stated, kind: type[Kind]) -> Iterator[tuple[int, Kind]]:
+    for place, condition in stated.items():
+        if isinstance(condition, kind):
+            yield place, condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,65 +122,54 @@ class _Tag:
 
 
 class _ByValue:
-    """A fact that must be one of some values. `accepted` has, for each rule, the values that each condition takes."""
+    """A fact that must be one of some values, those that each rule takes."""
 
     def __init__(
-        self, fact: Callable[[Facts], str | None], accepted: Sequence[Sequence[Collection[str]]]
+        self,
+        fact: Callable[[Facts], str | None],
+        taken: Mapping[int, Collection[str]],
+        indifferent: RuleSet,
     ) -> None:
-        by_value: dict[str, RuleSet] = defaultdict(int)
-        indifferent = 0
-        for place, stated in enumerate(accepted):
-            if not stated:
-                indifferent |= 1 << place
-            else:
-                for value in set(stated[0]).intersection(*stated[1:]):
-                    by_value[value] |= 1 << place
+        by_value: dict[str, RuleSet] = defaultdict(lambda: indifferent)
+        for place, values in taken.items():
+            for value in values:
+                by_value[value] |= 1 << place
         self._fact = fact
-        self._by_value = {value: rules | indifferent for value, rules in by_value.items()}
+        self._by_value = dict(by_value)
         self._indifferent = indifferent
 
-    def passing(self, facts: Facts) -> RuleSet:
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> RuleSet:
         value = self._fact(facts)
         return self._indifferent if value is None else self._by_value.get(value, self._indifferent)
 
 
-class _ByTokens:
-    """A number of tokens that must lie in some ranges, both ends included. None lies in no range."""
+class _ByFigure:
+    """A figure that must lie in a range, from its least up to just below its end. None lies in no range."""
 
     def __init__(
-        self,
-        tokens: Callable[[Facts], int | None],
-        ranges: Sequence[Sequence[tuple[int, float]]],
+        self, figure: Figure, ranges: Mapping[int, tuple[float, float]], indifferent: RuleSet
     ) -> None:
         enters_or_leaves: dict[float, RuleSet] = defaultdict(int)
-        indifferent = 0
-        for place, stated in enumerate(ranges):
-            least = max((least for least, _ in stated), default=0)
-            most = min((most for _, most in stated), default=inf)
-            if not stated:
-                indifferent |= 1 << place
-            elif least <= most:
+        for place, (least, below) in ranges.items():
+            if least < below:
                 enters_or_leaves[least] ^= 1 << place
-                enters_or_leaves[most + 1] ^= 1 << place
-        self._tokens = tokens
+                enters_or_leaves[below] ^= 1 << place
+        self._figure = figure
         self._bounds = sorted(enters_or_leaves)
         toggled = (enters_or_leaves[bound] for bound in self._bounds)
         self._passing = tuple(accumulate(toggled, xor, initial=indifferent))
 
-    def passing(self, facts: Facts) -> RuleSet:
-        tokens = self._tokens(facts)
-        return self._passing[0 if tokens is None else bisect_right(self._bounds, tokens)]
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> RuleSet:
+        figure = self._figure(facts, situation, now)
+        return self._passing[0 if figure is None else bisect_right(self._bounds, figure)]
 
 
 class _ByNeeds:
-    """Capabilities that the request must need. `required` has those of each rule, none for one that does not care."""
+    """Capabilities that the request must need. `required` has those of each rule that cares."""
 
-    def __init__(self, required: Sequence[frozenset[Capability]]) -> None:
-        everything = (1 << len(required)) - 1
+    def __init__(self, required: Mapping[int, frozenset[Capability]], everything: RuleSet) -> None:
         requiring = {
-            capability: reduce(
-                or_, (1 << place for place, needs in enumerate(required) if capability in needs), 0
-            )
+            capability: rule_set(place for place, needs in required.items() if capability in needs)
             for capability in Capability
         }
         every_need = chain.from_iterable(
@@ -161,5 +180,44 @@ class _ByNeeds:
             for needs in map(frozenset, every_need)
         }
 
-    def passing(self, facts: Facts) -> RuleSet:
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> RuleSet:
         return self._passing[facts.needs]
+
+
+class _ByHealth:
+    """Models and providers of which one must fare badly. Mostly none does."""
+
+    def __init__(self, stated: Mapping[int, HealthDegraded], indifferent: RuleSet) -> None:
+        by_model: dict[str, RuleSet] = defaultdict(int)
+        by_provider: dict[str, RuleSet] = defaultdict(int)
+        for place, condition in stated.items():
+            for model in condition.models:
+                by_model[model] |= 1 << place
+            for provider in condition.providers:
+                by_provider[provider] |= 1 << place
+        self._by_model = dict(by_model)
+        self._by_provider = dict(by_provider)
+        self._indifferent = indifferent
+
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> RuleSet:
+        passing, fleet = self._indifferent, situation.fleet
+        if fleet.targets:
+            for model in self._by_model.keys() & fleet.targets.keys():
+                if fleet.is_ailing(model):
+                    passing |= self._by_model[model]
+        if fleet.degraded_providers:
+            for provider in self._by_provider.keys() & fleet.degraded_providers:
+                passing |= self._by_provider[provider]
+        return passing
+
+
+class _ByCondition:
+    """One condition, tried once for all of the rules that state it."""
+
+    def __init__(self, condition: Condition, everything: RuleSet, indifferent: RuleSet) -> None:
+        self._holds = condition.holds
+        self._everything = everything
+        self._indifferent = indifferent
+
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> RuleSet:
+        return self._everything if self._holds(facts, situation, now) else self._indifferent

@@ -1,10 +1,11 @@
 """Which rules were looked at and why each was passed over, told on demand.
 
-Conditions are pure, so the trace is not recorded while deciding: it is worked out again for the rules that are read.
+Conditions are pure, so the trace is not recorded while deciding: it is worked out again for the rules that are read. What
+the log keeps of every dispatch falls out of the decision's own sifting.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import overload
 
@@ -19,6 +20,7 @@ from policies_app.routing.conditions import (
     ShareOf,
     WithinHours,
 )
+from policies_app.routing.index import Sifting
 from policies_app.routing.types import Facts, RuleTrace, Situation
 
 KILLED = "killed"
@@ -48,6 +50,7 @@ class RulesLookedAt(Sequence[RuleTrace]):
     facts: Facts
     situation: Situation
     now: datetime
+    sifting: Sifting = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.length
@@ -66,16 +69,19 @@ class RulesLookedAt(Sequence[RuleTrace]):
 
     def failed_kinds(self) -> list[str]:
         """What `RuleTrace.failed` says of each rule that was passed over, in order, without wording any."""
-        return [kind for rule in self.rules[: self.length] if (kind := self._failed_kind(rule))]
+        failed = self.sifting.failed_kinds(self.length)
+        if self.situation.killed.rules:
+            failed = [
+                KILLED if self._is_killed(rule) else kind
+                for rule, kind in zip(self.rules, failed, strict=False)
+            ]
+        return failed if failed and failed[-1] else failed[:-1]
 
-    def _failed_kind(self, rule: CompiledRule) -> str:
-        if (self.policy, rule.name) in self.situation.killed.rules:
-            return KILLED
-        failed = _first_failure(rule, self.facts, self.situation, self.now)
-        return "" if failed is None else failed.kind
+    def _is_killed(self, rule: CompiledRule) -> bool:
+        return (self.policy, rule.name) in self.situation.killed.rules
 
     def _trace(self, rule: CompiledRule) -> RuleTrace:
-        if (self.policy, rule.name) in self.situation.killed.rules:
+        if self._is_killed(rule):
             return RuleTrace(
                 rule=rule.name, matched=False, failed=KILLED, actual="a kill switch stops this rule"
             )

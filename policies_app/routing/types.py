@@ -312,6 +312,11 @@ class FleetState:
     cold_penalty_ms: Mapping[str, int] = field(default_factory=dict)
     quality: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
+    def is_ailing(self, model: str) -> bool:
+        """Whether the model of that name is not healthy."""
+        health = self.targets.get(model)
+        return health is not None and health.state is not HealthState.HEALTHY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:

@@ -868,15 +868,15 @@ _DECISION = (
     Mutant(
         name="the last rule that matches is taken",
         path=f"{_ROUTING}/choose.py",
-        search="    for place in document.index.matches(facts, situation, now):\n        rule =",
-        replace="    for place in reversed([*document.index.matches(facts, situation, now)]):\n        rule =",
+        search="    for place in sifting.matches():\n        rule =",
+        replace="    for place in reversed([*sifting.matches()]):\n        rule =",
         tests=ROUTING,
     ),
     Mutant(
         name="a rule's second condition is not tried",
         path=f"{_ROUTING}/index.py",
-        search="            for tried in self.tried[place]:\n",
-        replace="            for tried in self.tried[place][:1]:\n",
+        search="            for sieve in self._index.others[place]:\n",
+        replace="            for sieve in self._index.others[place][:1]:\n",
         tests=ROUTING,
     ),
     Mutant(
@@ -966,7 +966,7 @@ _DECISION = (
     Mutant(
         name="a killed rule is taken",
         path=f"{_ROUTING}/choose.py",
-        search="        if not killed or (document.name, rule.name) not in killed:\n",
+        search="        if not killed.rules or (document.name, rule.name) not in killed.rules:\n",
         replace="        if True:\n",
         tests=ROUTING,
     ),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from policies_app.routing.conditions.budgets import BudgetForecast, BudgetUsed
+from policies_app.routing.conditions.figures import FigureCondition
 from policies_app.routing.conditions.fleet import HealthDegraded, LatencyAbove, QualityAtLeast
 from policies_app.routing.conditions.occasion import ShareOf, WithinHours
 from policies_app.routing.conditions.request import (
@@ -28,6 +29,7 @@ __all__ = [
     "BudgetUsed",
     "Condition",
     "EndUserIs",
+    "FigureCondition",
     "HealthDegraded",
     "InputTokensBetween",
     "LatencyAbove",

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import ClassVar
 
 from policies_app.routing.codes import BudgetScope
+from policies_app.routing.conditions.figures import FigureCondition
 from policies_app.routing.operands import require_integer
 from policies_app.routing.periods import LIFETIME_END
 from policies_app.routing.types import BudgetPressure, Facts, Situation
@@ -14,7 +16,7 @@ LEAST_ELAPSED = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetUsed:
+class BudgetUsed(FigureCondition):
     """Some budget of `scope` that applies to the request is used up to `used_pct_min` percent or more."""
 
     kind: ClassVar[str] = "budget_used"
@@ -26,11 +28,25 @@ class BudgetUsed:
         object.__setattr__(self, "scope", BudgetScope(self.scope))
         require_integer(self.used_pct_min, "used_pct_min", least=1)
 
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+    @property
+    def subject(self) -> BudgetScope:
+        """Whose budgets."""
+        return self.scope
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """In percent."""
+        return self.used_pct_min, inf
+
+    def figure(self, facts: Facts, situation: Situation, now: datetime) -> float | None:
+        """How far the fullest of the budgets is used, in percent."""
+        fullest = None
         for budget in situation.budgets:
-            if budget.scope is self.scope and budget.used_pct >= self.used_pct_min:
-                return True
-        return False
+            if budget.scope is self.scope:
+                used_pct = budget.used_pct
+                if fullest is None or used_pct > fullest:
+                    fullest = used_pct
+        return fullest
 
     def expected(self) -> str:
         """What must hold, in words."""
@@ -63,7 +79,7 @@ class BudgetUsed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetForecast:
+class BudgetForecast(FigureCondition):
     """Some budget of `scope` will have used `projected_pct_min` percent or more when its period ends.
 
     The use so far is taken to go on at the same pace. A lifetime has no end, and the first twentieth of a period says
@@ -79,13 +95,25 @@ class BudgetForecast:
         object.__setattr__(self, "scope", BudgetScope(self.scope))
         require_integer(self.projected_pct_min, "projected_pct_min", least=1)
 
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
+    @property
+    def subject(self) -> BudgetScope:
+        """Whose budgets."""
+        return self.scope
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """In percent."""
+        return self.projected_pct_min, inf
+
+    def figure(self, facts: Facts, situation: Situation, now: datetime) -> float | None:
+        """What the budget that is on the worst course will have used, in percent."""
+        worst = None
         for budget in situation.budgets:
             if budget.scope is self.scope:
-                projected = _projected_pct(budget, now)
-                if projected is not None and projected >= self.projected_pct_min:
-                    return True
-        return False
+                projected_pct = _projected_pct(budget, now)
+                if projected_pct is not None and (worst is None or projected_pct > worst):
+                    worst = projected_pct
+        return worst
 
     def expected(self) -> str:
         """What must hold, in words."""

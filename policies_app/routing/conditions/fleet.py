@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import ClassVar
 
-from policies_app.routing.codes import HealthState, LatencyMeasure
+from policies_app.routing.codes import LatencyMeasure
+from policies_app.routing.conditions.figures import FigureCondition
 from policies_app.routing.conditions.operand_lists import distinct_texts, one_of
 from policies_app.routing.latency import exceeds, measured_ms
 from policies_app.routing.operands import OperandError, require_integer, require_share, require_text
@@ -93,7 +95,7 @@ class LatencyAbove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QualityAtLeast:
+class QualityAtLeast(FigureCondition):
     """The eval score of a model on a task is at least `score_min`, from 0 to 1. `task` None: the request's own task."""
 
     kind: ClassVar[str] = "quality"
@@ -108,9 +110,20 @@ class QualityAtLeast:
             require_text(self.task, "task")
         object.__setattr__(self, "score_min", require_share(self.score_min, "score_min"))
 
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        score = self._score(facts, situation)
-        return score is not None and score >= self.score_min
+    @property
+    def subject(self) -> tuple[str, str | None]:
+        """The model, and the task if it is not the request's own."""
+        return self.model, self.task
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """From 0 to 1, the best score included."""
+        return self.score_min, inf
+
+    def figure(self, facts: Facts, situation: Situation, now: datetime) -> float | None:
+        """The model's eval score on the task."""
+        task = facts.task if self.task is None else self.task
+        return None if task is None else situation.fleet.quality.get((self.model, task))
 
     def expected(self) -> str:
         """What must hold, in words."""
@@ -119,7 +132,7 @@ class QualityAtLeast:
 
     def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request met instead, in words."""
-        score = self._score(facts, situation)
+        score = self.figure(facts, situation, now)
         return "there is no such score" if score is None else f"it is {score:g}"
 
     def implies(self, other: object) -> bool:
@@ -133,10 +146,6 @@ class QualityAtLeast:
     def contradicts(self, other: object) -> bool:
         """Never: a good score is good enough for any bound below it."""
         return False
-
-    def _score(self, facts: Facts, situation: Situation) -> float | None:
-        task = facts.task if self.task is None else self.task
-        return None if task is None else situation.fleet.quality.get((self.model, task))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +165,6 @@ class HealthDegraded:
                 object.__setattr__(self, name, distinct_texts(getattr(self, name), name))
 
     def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        fleet = situation.fleet
-        if not fleet.targets and not fleet.degraded_providers:
-            return False
         return bool(self._ailing(situation))
 
     def expected(self) -> str:
@@ -186,9 +192,5 @@ class HealthDegraded:
 
     def _ailing(self, situation: Situation) -> list[str]:
         fleet = situation.fleet
-        models = [
-            name
-            for name in self.models
-            if name in fleet.targets and fleet.targets[name].state is not HealthState.HEALTHY
-        ]
+        models = [name for name in self.models if fleet.is_ailing(name)]
         return models + [name for name in self.providers if name in fleet.degraded_providers]

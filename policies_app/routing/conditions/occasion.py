@@ -7,6 +7,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from policies_app.routing.codes import StickyBy, Weekday
+from policies_app.routing.conditions.figures import FigureCondition
 from policies_app.routing.operands import OperandError, require_percent, require_text
 from policies_app.routing.types import Facts, Situation
 
@@ -85,7 +86,7 @@ class WithinHours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareOf:
+class ShareOf(FigureCondition):
     """The request is among `percent` percent, drawn by a stable hash of `name` and of what `sticky_by` says.
 
     Shares of one name are nested: whoever is in a smaller one is in the larger one too, so that a canary can grow. Where
@@ -106,8 +107,20 @@ class ShareOf:
         object.__setattr__(self, "sticky_by", StickyBy(self.sticky_by))
         object.__setattr__(self, "drawn_below", round(self.percent * _DRAWS / 100))
 
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        return self._draw(facts) < self.drawn_below
+    @property
+    def subject(self) -> tuple[str, StickyBy]:
+        """What the request is drawn by."""
+        return self.name, self.sticky_by
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of so many draws."""
+        return 0, self.drawn_below
+
+    def figure(self, facts: Facts, situation: Situation, now: datetime) -> int:
+        """Where the request was drawn."""
+        digest = blake2b(f"{self.name}\0{self._stuck_to(facts)}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % _DRAWS
 
     def expected(self) -> str:
         """What must hold, in words."""
@@ -115,7 +128,7 @@ class ShareOf:
 
     def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request met instead, in words."""
-        return f"it was drawn at {100 * self._draw(facts) / _DRAWS:.1f} %"
+        return f"it was drawn at {100 * self.figure(facts, situation, now) / _DRAWS:.1f} %"
 
     def implies(self, other: object) -> bool:
         """Whether `other` holds wherever this one does."""
@@ -129,11 +142,7 @@ class ShareOf:
         """Never: shares of one name are nested, those of different names independent."""
         return False
 
-    def _draw(self, facts: Facts) -> int:
-        digest = blake2b(f"{self.name}\0{self._subject(facts)}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest) % _DRAWS
-
-    def _subject(self, facts: Facts) -> str:
+    def _stuck_to(self, facts: Facts) -> str:
         match self.sticky_by:
             case StickyBy.END_USER if facts.end_user is not None:
                 return f"{facts.tenant}\0{facts.end_user}"

@@ -7,6 +7,7 @@ from math import inf
 from typing import ClassVar
 
 from policies_app.routing.codes import Capability
+from policies_app.routing.conditions.figures import FigureCondition
 from policies_app.routing.conditions.operand_lists import distinct_texts, one_of
 from policies_app.routing.operands import OperandError, require_integer
 from policies_app.routing.types import Facts, Situation
@@ -159,7 +160,7 @@ class TagsMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TokensBetween:
+class _TokensBetween(FigureCondition):
     """A number of tokens lies between two bounds, both included; a bound of None is open."""
 
     kind: ClassVar[str]
@@ -181,6 +182,15 @@ class _TokensBetween:
             raise OperandError(f"minimum: {self.minimum} exceeds the maximum of {self.maximum}")
         object.__setattr__(self, "least", 0 if self.minimum is None else self.minimum)
         object.__setattr__(self, "most", inf if self.maximum is None else self.maximum)
+
+    @property
+    def subject(self) -> None:
+        """There is one such number of each request."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """In tokens."""
+        return self.least, self.most + 1
 
     def expected(self) -> str:
         """What must hold, in words."""
@@ -206,8 +216,9 @@ class InputTokensBetween(_TokensBetween):
     kind: ClassVar[str] = "input_tokens"
     noun: ClassVar[str] = "estimated input"
 
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        return self.least <= facts.input_tokens <= self.most
+    def figure(self, facts: Facts, situation: Situation, now: datetime) -> int:
+        """The estimated input."""
+        return facts.input_tokens
 
     def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""
@@ -221,8 +232,9 @@ class OutputTokensBetween(_TokensBetween):
     kind: ClassVar[str] = "output_tokens"
     noun: ClassVar[str] = "requested output"
 
-    def holds(self, facts: Facts, situation: Situation, now: datetime) -> bool:
-        return facts.output_tokens is not None and self.least <= facts.output_tokens <= self.most
+    def figure(self, facts: Facts, situation: Situation, now: datetime) -> int | None:
+        """The output limit."""
+        return facts.output_tokens
 
     def actual(self, facts: Facts, situation: Situation, now: datetime) -> str:
         """What the request brought instead, in words."""

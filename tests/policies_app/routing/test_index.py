@@ -37,7 +37,7 @@ def walk(rules: list[tuple[Condition, ...]], request: Facts, situation: Situatio
 def matches(
     rules: list[tuple[Condition, ...]], request: Facts | None = None, situation: Situation = CALM
 ) -> list[int]:
-    return list(index_rules(rules).matches(request or some_facts(), situation, NOW))
+    return list(index_rules(rules).sift(request or some_facts(), situation, NOW).matches())
 
 
 @settings(max_examples=400, deadline=None)
@@ -46,6 +46,20 @@ def test_the_index_finds_the_rules_that_a_walk_finds(
     rules: list[tuple[Condition, ...]], request: Facts, situation: Situation
 ) -> None:
     assert matches(rules, request, situation) == walk(rules, request, situation)
+
+
+@settings(max_examples=400, deadline=None)
+@given(rules_of_conditions, facts, situations)
+def test_the_index_tells_of_each_rule_the_first_condition_that_fails(
+    rules: list[tuple[Condition, ...]], request: Facts, situation: Situation
+) -> None:
+    sifting = index_rules(rules).sift(request, situation, NOW)
+
+    for length in (len(rules), len(rules) // 2):
+        assert sifting.failed_kinds(length) == [
+            next((stated.kind for stated in each if not stated.holds(request, situation, NOW)), "")
+            for each in rules[:length]
+        ]
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,14 +102,19 @@ def test_equal_conditions_of_many_rules_are_tried_once(monkeypatch: pytest.Monke
     slow = LatencyAbove(model="small", measure=LatencyMeasure.TOTAL, percentile=99, above_ms=9)
     everybody = ShareOf(name="all", percent=100, sticky_by=StickyBy.TENANT)
     tried = []
-    for kind in (LatencyAbove, ShareOf):
-        holds = kind.holds
+    for kind, name in ((LatencyAbove, "holds"), (ShareOf, "figure")):
+        looked_at = getattr(kind, name)
 
-        def counted(self: Condition, *met: object, holds: object = holds) -> bool:
+        def counted(self: Condition, *met: object, looked_at: object = looked_at) -> object:
             tried.append(self.kind)
-            return holds(self, *met)
+            return looked_at(self, *met)
 
-        monkeypatch.setattr(kind, "holds", counted)
+        monkeypatch.setattr(kind, name, counted)
 
-    assert matches([(everybody, slow)] * 50 + [(everybody,)]) == [50]
+    smaller = replace(everybody, percent=50)
+    rules = [(everybody, slow)] * 50 + [(smaller, slow), (everybody,)]
+    sifting = index_rules(rules).sift(some_facts(), CALM, NOW)
+
+    assert list(sifting.matches()) == [51]
+    assert sifting.failed_kinds(51)[:50] == ["latency"] * 50
     assert tried == ["share", "latency"]
