@@ -55,14 +55,15 @@ class Sifting:
 
     def matches(self) -> Iterator[int]:
         """The places of the rules whose conditions all hold, first one first, each found when it is asked for."""
+        ask, others = self._ask, self._index.others
         left = self._index.everything
         for sieve in range(self._index.read_off):
-            left &= self._ask(sieve)
+            left &= ask(sieve)
         while left:
             first = left & -left
             place = first.bit_length() - 1
-            for sieve in self._index.others[place]:
-                left &= self._ask(sieve)
+            for sieve in others[place]:
+                left &= ask(sieve)
                 if not left & first:
                     break
             else:
@@ -116,11 +117,11 @@ def index_rules(rules: Conditions) -> RuleIndex:
 
 
 def _subjects(place: int, conditions: Sequence[Condition]) -> Iterator[tuple[Subject, ...]]:
-    """What each condition of a rule looks at. One that looks at what another has taken gets a subject of its own."""
+    """What each condition of a rule looks at. One that looks at what a different one has taken gets a subject of its own."""
     taken: set[Subject] = set()
     for number, condition in enumerate(conditions):
         subjects = subjects_of(condition)
-        if not taken.isdisjoint(subjects):
+        if not taken.isdisjoint(subjects) and condition not in conditions[:number]:
             subjects = (Subject(condition.kind, (place, number)),)
         taken.update(subjects)
         yield subjects

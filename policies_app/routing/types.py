@@ -268,8 +268,7 @@ class TargetHealth:
     badness: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyQuery:
+class LatencyQuery(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """One figure that can be asked of the latency statistics: a percentile of a model over the last `window_s`."""
 
     model: str
@@ -286,8 +285,7 @@ class LatencyReading:
     samples: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySignal:
+class LatencySignal(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """A latency held against a bound. It holds above `above_ms`, and then until it is below the bound by `hysteresis_pct`."""
 
     query: LatencyQuery
