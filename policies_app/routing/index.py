@@ -1,19 +1,30 @@
 """Which rules of a policy match a request, and which condition keeps the others from it, without trying each rule in turn.
 
-Each subject of the conditions has a sieve, which tells at once the rules that it lets through. Those whose subject is read
-off the request come first. Of the rules that pass all of these, first one first, the sieves of their other conditions are
-asked. Conditions are pure and independent of each other, so neither changes what matches.
+Each subject of the conditions has a sieve, which tells at once the rules that it lets through. Those that look at the fleet
+alone, or at what is read off the request, come first. Of the rules that pass all of these, first one first, the sieves of
+their other conditions are asked. Conditions are pure and independent of each other, so neither changes what matches.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from itertools import chain
+from operator import and_
 
 from policies_app.routing.conditions import Condition
-from policies_app.routing.sieves import READ_OFF, RuleSet, Sieve, Stated, Subject, make_sieve, subjects_of
-from policies_app.routing.types import Facts, Situation
+from policies_app.routing.sieves import (
+    RuleSet,
+    Sieve,
+    Source,
+    Stated,
+    Subject,
+    make_sieve,
+    source_of,
+    subjects_of,
+)
+from policies_app.routing.types import Facts, FleetState, Situation
 
 Conditions = Sequence[tuple[Condition, ...]]
 """The conditions of each rule, in the order of the rules."""
@@ -23,15 +34,17 @@ Conditions = Sequence[tuple[Condition, ...]]
 class RuleIndex:
     """The conditions of a policy's rules, arranged for matching.
 
-    The first `read_off` of the sieves are quick. `others` has, for each rule, the places of the sieves of its conditions
-    that are not. `kinds` has the kinds of each rule's conditions, `first_kinds` those of the first ones. `stated` has, for the
-    first condition of all rules, their second one and so on, the places of sieves and the rules for which these stand for it.
+    The sieves are those `of_fleet`, the quick ones `of_request`, and the `others`, numbered in this order, the others from
+    `first_other` on; `others_of_rule` has their numbers for each rule. `kinds` has the kinds of each rule's conditions, `first_kinds` those of the
+    first ones. `stated` has, for the first condition of all rules, their second one and so on, the numbers of sieves and the
+    rules for which these stand for it.
     """
 
-    everything: RuleSet
-    sieves: tuple[Sieve, ...]
-    read_off: int
-    others: tuple[tuple[int, ...], ...]
+    of_fleet: "FleetSieves"
+    of_request: tuple[Sieve, ...]
+    others: tuple[Sieve, ...]
+    first_other: int
+    others_of_rule: tuple[tuple[int, ...], ...]
     kinds: tuple[tuple[str, ...], ...]
     first_kinds: tuple[str, ...]
     stated: tuple[tuple[tuple[int, RuleSet], ...], ...]
@@ -41,29 +54,61 @@ class RuleIndex:
         return Sifting(self, facts, situation, now)
 
 
+@dataclass(frozen=True, slots=True)
+class _FleetPassing:
+    """What each sieve, and all of them together, let pass in one state of the fleet."""
+
+    fleet: FleetState
+    each: tuple[RuleSet, ...]
+    together: RuleSet
+
+
+class FleetSieves:
+    """The sieves that look at nothing but the fleet.
+
+    Its state is one value for all requests until something changes, so what they let pass is kept with the last one.
+    """
+
+    __slots__ = ("_everything", "_kept", "_sieves")
+
+    def __init__(self, sieves: Sequence[Sieve], everything: RuleSet) -> None:
+        self._sieves = sieves
+        self._everything = everything
+        self._kept: _FleetPassing | None = None
+
+    def passing(self, facts: Facts, situation: Situation, now: datetime) -> _FleetPassing:
+        """What they let pass in the situation, whatever the request."""
+        kept = self._kept
+        if kept is None or kept.fleet is not situation.fleet:
+            each = tuple(sieve.passing(facts, situation, now) for sieve in self._sieves)
+            together = reduce(and_, each, self._everything)
+            kept = self._kept = _FleetPassing(situation.fleet, each, together)
+        return kept
+
+
 class Sifting:
     """The rules of a policy as they meet one request. Each sieve is asked once, when its answer is first needed."""
 
-    __slots__ = ("_facts", "_index", "_now", "_passing", "_situation")
+    __slots__ = ("_facts", "_index", "_left", "_now", "_passing", "_situation")
 
     def __init__(self, index: RuleIndex, facts: Facts, situation: Situation, now: datetime) -> None:
+        of_fleet = index.of_fleet.passing(facts, situation, now)
+        of_request = [sieve.passing(facts, situation, now) for sieve in index.of_request]
         self._index = index
         self._facts = facts
         self._situation = situation
         self._now = now
-        self._passing: list[RuleSet | None] = [None] * len(index.sieves)
+        self._left = reduce(and_, of_request, of_fleet.together)
+        self._passing: list[RuleSet | None] = [*of_fleet.each, *of_request, *(None for _ in index.others)]
 
     def matches(self) -> Iterator[int]:
         """The places of the rules whose conditions all hold, first one first, each found when it is asked for."""
-        ask, others = self._ask, self._index.others
-        left = self._index.everything
-        for sieve in range(self._index.read_off):
-            left &= ask(sieve)
+        left = self._left
         while left:
             first = left & -left
             place = first.bit_length() - 1
-            for sieve in others[place]:
-                left &= ask(sieve)
+            for sieve in self._index.others_of_rule[place]:
+                left &= self._ask(sieve)
                 if not left & first:
                     break
             else:
@@ -76,8 +121,8 @@ class Sifting:
         for number, stated in enumerate(self._index.stated):
             failing = 0
             for sieve, stating in stated:
-                if left & stating:
-                    failing |= left & stating & ~self._ask(sieve)
+                if concerned := left & stating:
+                    failing |= concerned & ~self._ask(sieve)
             if number:
                 for place in _places(failing):
                     failed[place] = self._index.kinds[place][number]
@@ -89,42 +134,51 @@ class Sifting:
     def _ask(self, sieve: int) -> RuleSet:
         passing = self._passing[sieve]
         if passing is None:
-            passing = self._index.sieves[sieve].passing(self._facts, self._situation, self._now)
-            self._passing[sieve] = passing
+            asked = self._index.others[sieve - self._index.first_other]
+            passing = self._passing[sieve] = asked.passing(self._facts, self._situation, self._now)
         return passing
 
 
 def index_rules(rules: Conditions) -> RuleIndex:
     """Arrange the conditions of a policy's rules for matching."""
-    looked_at = [tuple(_subjects(place, conditions)) for place, conditions in enumerate(rules)]
+    looked_at = [_subjects(place, conditions) for place, conditions in enumerate(rules)]
     stated = _by_subject(rules, looked_at)
-    subjects = sorted(stated, key=lambda subject: (subject.kind not in READ_OFF, -len(stated[subject])))
-    everything, read_off = (1 << len(rules)) - 1, sum(subject.kind in READ_OFF for subject in subjects)
-    sieve_of = {subject: number for number, subject in enumerate(subjects)}
-    sieves_of = [[[sieve_of[subject] for subject in each] for each in of_rule] for of_rule in looked_at]
+    everything = (1 << len(rules)) - 1
+    sources: dict[Source, dict[Subject, Sieve]] = {source: {} for source in Source}
+    for subject in sorted(stated, key=lambda subject: -len(stated[subject])):
+        source = source_of(next(iter(stated[subject].values())))
+        sources[source][subject] = make_sieve(subject, stated[subject], everything=everything)
+    number_of = {subject: number for number, subject in enumerate(chain(*sources.values()))}
+    numbers = [[[number_of[subject] for subject in each] for each in of_rule] for of_rule in looked_at]
+    first_other = len(number_of) - len(sources[Source.OTHER])
     kinds = tuple(tuple(condition.kind for condition in conditions) for conditions in rules)
     return RuleIndex(
-        everything=everything,
-        sieves=tuple(make_sieve(subject, stated[subject], everything=everything) for subject in subjects),
-        read_off=read_off,
-        others=tuple(
-            tuple(sorted(sieve for sieve in chain(*of_rule) if sieve >= read_off)) for of_rule in sieves_of
+        of_fleet=FleetSieves(tuple(sources[Source.FLEET].values()), everything),
+        of_request=tuple(sources[Source.REQUEST].values()),
+        others=tuple(sources[Source.OTHER].values()),
+        first_other=first_other,
+        others_of_rule=tuple(
+            tuple(sorted(number for number in chain(*of_rule) if number >= first_other))
+            for of_rule in numbers
         ),
         kinds=kinds,
         first_kinds=tuple(of_rule[0] if of_rule else "" for of_rule in kinds),
-        stated=tuple(_sieves_by_number(sieves_of)),
+        stated=tuple(_stated(numbers)),
     )
 
 
-def _subjects(place: int, conditions: Sequence[Condition]) -> Iterator[tuple[Subject, ...]]:
+def _subjects(place: int, conditions: Sequence[Condition]) -> Sequence[tuple[Subject, ...]]:
     """What each condition of a rule looks at. One that looks at what a different one has taken gets a subject of its own."""
-    taken: set[Subject] = set()
+    found: list[tuple[Subject, ...]] = []
     for number, condition in enumerate(conditions):
-        subjects = subjects_of(condition)
-        if not taken.isdisjoint(subjects) and condition not in conditions[:number]:
-            subjects = (Subject(condition.kind, (place, number)),)
-        taken.update(subjects)
-        yield subjects
+        if condition in conditions[:number]:
+            subjects = found[conditions.index(condition)]
+        else:
+            subjects = subjects_of(condition)
+            if not set(subjects).isdisjoint(chain(*found)):
+                subjects = (Subject(condition.kind, (place, number)),)
+        found.append(subjects)
+    return found
 
 
 def _by_subject(
@@ -138,9 +192,7 @@ def _by_subject(
     return stated
 
 
-def _sieves_by_number(
-    sieves_of: Sequence[Sequence[Sequence[int]]],
-) -> Iterator[tuple[tuple[int, RuleSet], ...]]:
+def _stated(sieves_of: Sequence[Sequence[Sequence[int]]]) -> Iterator[tuple[tuple[int, RuleSet], ...]]:
     """See `RuleIndex.stated`."""
     for number in range(max(map(len, sieves_of), default=0)):
         stating: dict[int, RuleSet] = defaultdict(int)

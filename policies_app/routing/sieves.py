@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum, auto
 from functools import reduce
 from itertools import accumulate, chain, combinations
 from operator import attrgetter, or_, xor
@@ -22,8 +23,10 @@ from policies_app.routing.conditions import (
     FigureCondition,
     HealthDegraded,
     InputTokensBetween,
+    LatencyAbove,
     NeedsAll,
     OutputTokensBetween,
+    QualityAtLeast,
     TagsMatch,
     TaskIs,
     TenantIs,
@@ -42,10 +45,16 @@ _FACTS: Mapping[type[Condition], Callable[[Facts], str | None]] = {
     ApiKeyIs: attrgetter("api_key"),
     EndUserIs: attrgetter("end_user"),
 }
-READ_OFF = frozenset(
-    kind.kind for kind in (*_FACTS, TagsMatch, InputTokensBetween, OutputTokensBetween, NeedsAll)
-)
-"""The kinds of conditions whose subject is read off the request, and takes no time to find."""
+
+
+class Source(IntEnum):
+    """Where a subject is found, in the order in which sieves are asked."""
+
+    FLEET = auto()
+    """In the state of the fleet, and nowhere else."""
+    REQUEST = auto()
+    """On the request, where it is read off and takes no time to find."""
+    OTHER = auto()
 
 
 class Sieve(Protocol):
@@ -75,6 +84,19 @@ def subjects_of(condition: Condition) -> tuple[Subject, ...]:
             return (Subject(condition.kind),)
         case _:
             return (Subject(condition.kind, condition),)
+
+
+def source_of(condition: Condition) -> Source:
+    """Where the subjects of a condition are found."""
+    match condition:
+        case LatencyAbove() | HealthDegraded() | QualityAtLeast(task=str()):
+            return Source.FLEET
+        case TaskIs() | TenantIs() | ApiKeyIs() | EndUserIs() | TagsMatch() | NeedsAll():
+            return Source.REQUEST
+        case InputTokensBetween() | OutputTokensBetween():
+            return Source.REQUEST
+        case _:
+            return Source.OTHER
 
 
 def make_sieve(subject: Subject, stated: Stated, *, everything: RuleSet) -> Sieve:

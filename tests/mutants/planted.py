@@ -875,8 +875,8 @@ _DECISION = (
     Mutant(
         name="a rule's second condition is not tried",
         path=f"{_ROUTING}/index.py",
-        search="            for sieve in others[place]:\n",
-        replace="            for sieve in others[place][:1]:\n",
+        search="            for sieve in self._index.others_of_rule[place]:\n",
+        replace="            for sieve in self._index.others_of_rule[place][:1]:\n",
         tests=ROUTING,
     ),
     Mutant(

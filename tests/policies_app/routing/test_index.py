@@ -48,6 +48,17 @@ def test_the_index_finds_the_rules_that_a_walk_finds(
     assert matches(rules, request, situation) == walk(rules, request, situation)
 
 
+@settings(max_examples=100, deadline=None)
+@given(rules_of_conditions, st.lists(st.tuples(facts, situations), min_size=2, max_size=4))
+def test_the_index_finds_them_for_one_request_after_the_other(
+    rules: list[tuple[Condition, ...]], met: list[tuple[Facts, Situation]]
+) -> None:
+    index = index_rules(rules)
+
+    for request, situation in (*met, *met):
+        assert list(index.sift(request, situation, NOW).matches()) == walk(rules, request, situation)
+
+
 @settings(max_examples=400, deadline=None)
 @given(rules_of_conditions, facts, situations)
 def test_the_index_tells_of_each_rule_the_first_condition_that_fails(
@@ -86,8 +97,10 @@ def test_the_index_finds_them_for_figures_at_the_bounds_too(
         ([(TaskIs(tasks=("code",)),), (TaskIs(tasks=("support",)),), ()], [1, 2]),
         ([(TaskIs(tasks=("a", "support")), TaskIs(tasks=("support", "b")))], [0]),
         ([(TaskIs(tasks=("a", "support")), TaskIs(tasks=("a", "b")))], []),
+        ([(TaskIs(tasks=("a",)), TaskIs(tasks=("support",)), TaskIs(tasks=("support",)))], []),
         ([(TaskIs(tasks=("support",)), TenantIs(tenants=("globex",)))], []),
         ([(TagsMatch(tags={"plan": ("pro",)}), TagsMatch(tags={"area": ("eu",)}))], []),
+        ([(TagsMatch(tags={"plan": ("pro",)}), TagsMatch(tags={"area": ("eu",), "plan": ("pro",)}))], []),
         ([(InputTokensBetween(minimum=100),), (InputTokensBetween(maximum=100),)], [0, 1]),
         ([(InputTokensBetween(minimum=90), InputTokensBetween(maximum=80))], []),
         ([(OutputTokensBetween(minimum=0),)], []),
@@ -117,4 +130,4 @@ def test_equal_conditions_of_many_rules_are_tried_once(monkeypatch: pytest.Monke
 
     assert list(sifting.matches()) == [51]
     assert sifting.failed_kinds(51)[:50] == ["latency"] * 50
-    assert tried == ["share", "latency"]
+    assert sorted(tried) == ["latency", "share"]
