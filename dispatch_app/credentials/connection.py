@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
+import msgspec
 from django.conf import settings
 
 from dispatch_app.credentials.wording import in_words
@@ -118,7 +119,7 @@ class _Check:
                 timeout_ms=MOST_WAIT_MS,
             )
             if order is not None:
-                return replace(order, plan=replace(order.plan, max_attempts=1)), []
+                return replace(order, plan=msgspec.structs.replace(order.plan, max_attempts=1)), []
             reasons.append(admission.reason)
         return None, reasons
 

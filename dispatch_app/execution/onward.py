@@ -127,7 +127,8 @@ class Onward:
         self._attempts.progress.is_continued = True
         return Turn(
             target=replace(
-                target, candidate=replace(candidate, output_tokens_limit=limit, bound_nanos=bound)
+                target,
+                candidate=msgspec.structs.replace(candidate, output_tokens_limit=limit, bound_nanos=bound),
             ),
             role=AttemptRole.CONTINUATION,
             request=msgspec.structs.replace(

@@ -1,7 +1,9 @@
 """Requests that are made to fit what is left of a budget: their output limit is lowered to what the rest covers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from policies_app.routing.money import affordable_output_tokens, bound_nanos
 from policies_app.routing.types import Candidate, Facts
@@ -42,4 +44,6 @@ def _limited(candidate: Candidate, *, facts: Facts, output_tokens_limit: int) ->
     bound = bound_nanos(
         facts=facts, model=candidate.model, price=candidate.price, output_tokens_limit=output_tokens_limit
     )
-    return replace(candidate, output_tokens_limit=output_tokens_limit, bound_nanos=bound, is_shrunk=True)
+    return msgspec.structs.replace(
+        candidate, output_tokens_limit=output_tokens_limit, bound_nanos=bound, is_shrunk=True
+    )

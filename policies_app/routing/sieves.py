@@ -103,23 +103,27 @@ def make_sieve(subject: Subject, stated: Stated, *, everything: RuleSet) -> Siev
     """The sieve of a subject, of all that is stated about it. Conditions with a subject of their own are equal."""
     indifferent = everything & ~rule_set(stated)
     condition = next(iter(stated.values()))
-    match condition if subject in subjects_of(condition) else None:
+    if subject not in subjects_of(condition):
+        return _ByCondition(condition, everything, indifferent)
+    match condition:
         case TaskIs() | TenantIs() | ApiKeyIs() | EndUserIs():
             members = {place: each.members for place, each in _of_kind(stated, type(condition))}
-            return _ByValue(_FACTS[type(condition)], members, indifferent)
+            sieve: Sieve = _ByValue(_FACTS[type(condition)], members, indifferent)
         case TagsMatch():
             key = str(subject.detail)
             values = {place: each.tags[key] for place, each in _of_kind(stated, TagsMatch)}
-            return _ByValue(_Tag(key), values, indifferent)
+            sieve = _ByValue(_Tag(key), values, indifferent)
         case FigureCondition():
             bounds = {place: each.bounds for place, each in _of_kind(stated, FigureCondition)}
-            return _ByFigure(condition.figure, bounds, indifferent)
+            sieve = _ByFigure(condition.figure, bounds, indifferent)
         case NeedsAll():
-            return _ByNeeds({place: each.members for place, each in _of_kind(stated, NeedsAll)}, everything)
+            needs = {place: each.members for place, each in _of_kind(stated, NeedsAll)}
+            sieve = _ByNeeds(needs, everything)
         case HealthDegraded():
-            return _ByHealth(dict(_of_kind(stated, HealthDegraded)), indifferent)
+            sieve = _ByHealth(dict(_of_kind(stated, HealthDegraded)), indifferent)
         case _:
-            return _ByCondition(condition, everything, indifferent)
+            sieve = _ByCondition(condition, everything, indifferent)
+    return sieve
 
 
 def rule_set(places: Iterable[int]) -> RuleSet:

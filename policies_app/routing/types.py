@@ -325,8 +325,7 @@ class Situation:
     fleet: FleetState = field(default_factory=FleetState)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """One target that the plan may call, with the bound that the ledger reserves for it.
 
     `output_tokens_limit` is what the upstream is told; `bound_nanos` is never below what the call can cost.
@@ -379,8 +378,7 @@ class RuleTrace:
     actual: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutePlan:
+class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What execution may do: candidates in order, inside one deadline, one bound on attempts and one on money.
 
     `judges` has those that can be asked now. `hedge_delay_ms` is None where there is no reason to hedge. `set_aside` is
@@ -413,8 +411,7 @@ class Refusal:
     subject: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of `choose`: exactly one of `plan` and `refusal` is set, and `trace` says how it came about.
 
     The trace of `choose` words each rule only when that rule is read, so a decision whose trace nobody reads is cheap.

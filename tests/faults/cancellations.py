@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
@@ -319,7 +319,7 @@ def _sandbox_process() -> Iterator[str]:
 def _plan(strategy: Strategy) -> RoutePlan:
     facts = make_facts(output_tokens=2_000)
     candidates = tuple(
-        replace(make_candidate(name, number=number, facts=facts), output_tokens_limit=2_000)
+        msgspec.structs.replace(make_candidate(name, number=number, facts=facts), output_tokens_limit=2_000)
         for number, name in enumerate(("small", "mid"), start=1)
     )
     return RoutePlan(

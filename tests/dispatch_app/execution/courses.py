@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
@@ -59,7 +61,7 @@ def target(name: str, *validators: Validator, number: int = 1, cost: int = 1, **
     candidate = make_candidate(
         name, number=number, nanos_a_token=cost, timeout_ms=changes.pop("timeout_ms", None)
     )
-    return replace(candidate, validators=validators, **changes)
+    return msgspec.structs.replace(candidate, validators=validators, **changes)
 
 
 def planned(judge: Judge = JUDGE, *, number: int = 9) -> PlannedJudge:

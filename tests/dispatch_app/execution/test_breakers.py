@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
+import msgspec
 import pytest
 
 from dispatch_app.execution.breaker import JITTER, MOST_COOLDOWN_S, Cause
@@ -26,7 +27,9 @@ def breakers(clock: ManualClock) -> Breakers:
 
 def target_of(name: str, *, number: int, provider: str = "vendor") -> Target:
     candidate = make_candidate(name, number=number)
-    return Target(candidate=replace(candidate, model=replace(candidate.model, provider=provider)))
+    return Target(
+        candidate=msgspec.structs.replace(candidate, model=replace(candidate.model, provider=provider))
+    )
 
 
 SMALL = target_of("small", number=1)
@@ -311,7 +314,7 @@ def test_a_probe_is_known_whatever_became_of_its_candidate(breakers: Breakers, c
     assert breakers.admits(probe)
     assert not breakers.admits(replace(SMALL, asker=object()))
 
-    shrunk = replace(probe, candidate=replace(probe.candidate, output_tokens_limit=1))
+    shrunk = replace(probe, candidate=msgspec.structs.replace(probe.candidate, output_tokens_limit=1))
     ends(breakers, shrunk, FaultClass.SUPERSEDED)
 
     assert breakers.admits(replace(SMALL, asker=object()))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from dispatch_app.execution.canonical import Request, StreamPart
@@ -570,7 +571,7 @@ async def test_a_client_that_hangs_up_on_a_model_that_may_think_by_itself_pays_t
 ) -> None:
     sink = CollectingSink()
     case = scenario(scenes=[[delta("12345"), sink.abandon, finish()]])
-    thinker = replace(SMALL, model=replace(SMALL.model, quirks=quirks))
+    thinker = msgspec.structs.replace(SMALL, model=replace(SMALL.model, quirks=quirks))
 
     with pytest.raises(DispatchError):
         await stream(case, sink, candidates=[thinker])
@@ -582,7 +583,7 @@ async def test_what_was_cut_is_charged_with_what_the_models_row_added_to_the_pro
     sink = CollectingSink()
     case = scenario(scenes=[[delta("12345"), sink.abandon, finish()]])
     told = replace(SMALL.model, quirks=Quirks(system_prefix="x" * 30))
-    wordy = replace(SMALL, model=told, bound_nanos=SMALL.bound_nanos + 50)
+    wordy = msgspec.structs.replace(SMALL, model=told, bound_nanos=SMALL.bound_nanos + 50)
 
     with pytest.raises(DispatchError):
         await stream(case, sink, candidates=[wordy])

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from dispatch_app.execution.errors import DispatchError, ErrorCode, ServerFailedError, TruncatedError
@@ -149,7 +150,7 @@ async def test_if_no_answer_is_valid_the_last_is_given_and_marked() -> None:
 
 async def test_an_answer_that_waits_for_the_others_cannot_expire_meanwhile() -> None:
     case = parallel(Pick.LONGEST_AGREEING, Act(text="fast"), Act(text="slow"), deadline_s=300)
-    case.targets = [replace(candidate, timeout_ms=1_000) for candidate in case.targets]
+    case.targets = [msgspec.structs.replace(candidate, timeout_ms=1_000) for candidate in case.targets]
 
     await case.text()
 
@@ -161,7 +162,7 @@ async def test_a_loser_whose_answer_comes_in_one_piece_is_charged_its_bound_when
     case = parallel(Pick.FIRST_VALID, Act(text="slow", delay_s=5), Act(text="fast"))
     slow, fast = case.targets
     without = replace(slow.model, capabilities=slow.model.capabilities - {Capability.STREAMING})
-    case.targets = [replace(slow, model=without), fast]
+    case.targets = [msgspec.structs.replace(slow, model=without), fast]
 
     assert await case.text() == "fast"
     # Nobody saw how much of it had been generated.

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from dispatch_app.execution.errors import DispatchError, ErrorCode, ServerFailedError
@@ -114,6 +115,6 @@ def test_what_costs_nothing_fits_an_overdrawn_budget() -> None:
 def test_an_answer_that_costs_nothing_is_not_shortened_for_a_prompt_that_does() -> None:
     candidate = target("a")
     price = replace(candidate.price, output_nanos=0, reasoning_nanos=0)
-    candidate = replace(candidate, price=price, bound_nanos=100)
+    candidate = msgspec.structs.replace(candidate, price=price, bound_nanos=100)
 
     assert shrunk(candidate, facts=make_facts(), rooms=[room(99)]) is None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -103,7 +104,7 @@ class AdapterContract:
 
         built = adapter.build(
             request=Request(fields=HELLO, stream=False, choices=1),
-            candidate=replace(candidate, model=replace(candidate.model, quirks=quirks)),
+            candidate=msgspec.structs.replace(candidate, model=replace(candidate.model, quirks=quirks)),
             prepared=adapter.prepare(provider),
             now=NOW,
         )

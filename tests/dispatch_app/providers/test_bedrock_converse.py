@@ -48,7 +48,7 @@ META = {"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}}
 def send(request: Request, *, model: str = "sandbox-small", **provider: Any) -> Built:
     row = ProviderRow(**{"base_url": HOST, **provider})
     candidate = make_candidate()
-    named = replace(candidate, model=replace(candidate.model, wire_name=model))
+    named = msgspec.structs.replace(candidate, model=replace(candidate.model, wire_name=model))
     prepared = bedrock_converse.prepare(row)
     return bedrock_converse.build(request=request, candidate=named, prepared=prepared, now=NOW)
 

@@ -39,7 +39,7 @@ def a_request(*, texts: int = 1, **fields: Any) -> Request:
 
 def build(wire_format: WireFormat, request: Request, *, wire_name: str, **provider: Any) -> Built:
     candidate = make_candidate()
-    candidate = replace(candidate, model=replace(candidate.model, wire_name=wire_name))
+    candidate = msgspec.structs.replace(candidate, model=replace(candidate.model, wire_name=wire_name))
     row = ProviderRow(**{"base_url": "https://vendor.example/v1/", "wire_format": wire_format} | provider)
     prepared = adapter_of(wire_format).prepare(row)
     return embedder_of(wire_format).build(request=request, candidate=candidate, prepared=prepared, now=NOW)
@@ -182,7 +182,7 @@ def test_what_a_models_row_says_holds_for_its_embeddings() -> None:
         fixed_parameters={"truncate": "END"},
     )
     candidate = make_candidate()
-    candidate = replace(candidate, model=replace(candidate.model, quirks=quirks))
+    candidate = msgspec.structs.replace(candidate, model=replace(candidate.model, quirks=quirks))
     request = a_request(dimensions=8, more=1)
 
     prepared = adapter_of(WireFormat.OPENAI_CHAT).prepare(ProviderRow())

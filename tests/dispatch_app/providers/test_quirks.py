@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from dispatch_app.execution.canonical import ClientFormat, Request
@@ -27,7 +28,9 @@ def candidate_with(
     quirks: Quirks, *, wire_format: WireFormat = WireFormat.OPENAI_CHAT, limit: int = 4_000
 ) -> Candidate:
     candidate = make_candidate(output_tokens_limit=limit)
-    return replace(candidate, model=replace(candidate.model, wire_format=wire_format, quirks=quirks))
+    return msgspec.structs.replace(
+        candidate, model=replace(candidate.model, wire_format=wire_format, quirks=quirks)
+    )
 
 
 def quirks_of_row(**fields: Any) -> Quirks:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def test_no_conversation_becomes_longer_by_more_than_is_reserved(
     model = replace(candidate.model, quirks=quirks)
     request = Request(fields={"messages": messages}, stream=False, choices=1)
 
-    sent = adapted(request, replace(candidate, model=model)).fields["messages"]
+    sent = adapted(request, msgspec.structs.replace(candidate, model=model)).fields["messages"]
 
     facts = make_facts()
     most, _ = bound_tokens(facts=facts, model=model, output_tokens_limit=1)
@@ -59,7 +60,7 @@ def test_parameters_that_are_fixed_never_lift_the_limit(wire_format: WireFormat)
     adapter = adapter_of(wire_format)
     built = adapter.build(
         request=Request(fields={"messages": [{"role": "user", "content": "Hi"}]}, stream=False, choices=1),
-        candidate=replace(candidate, model=model),
+        candidate=msgspec.structs.replace(candidate, model=model),
         prepared=adapter.prepare(ProviderRow(wire_format=wire_format)),
         now=NOW,
     )
