@@ -14,7 +14,7 @@ from dispatch_app.gateway.prompt import Prompt
 from dispatch_app.snapshot.situation import Usage, budget_keys, rooms_of, situation_of
 from dispatch_app.snapshot.types import ServedKey, ServedPolicy, Snapshot
 from policies_app.routing.choose import choose
-from policies_app.routing.compilation import CompiledPolicy, direct_policy
+from policies_app.routing.compilation import CompiledPolicy
 from policies_app.routing.explain import explain
 from policies_app.routing.trace import failed_kinds
 from policies_app.routing.types import Decision, Facts, FleetState, Price, RoutePlan
@@ -79,21 +79,15 @@ def decide(
         policy=policy,
         decision=decision,
         reason=reason,
-        record=DispatchRecord(
-            id=dispatch_id,
-            created_at=now,
-            tenant_id=key.tenant.id,
-            api_key_id=key.id,
-            end_user=prompt.end_user,
-            task=inputs.task,
-            tags=inputs.tags,
-            requested_model=prompt.model,
+        record=_record(
+            decision,
+            key=key,
+            prompt=prompt,
+            inputs=inputs,
+            dispatch_id=dispatch_id,
             policy_id=policy_id,
-            policy_version=decision.version,
-            rule=decision.rule or "",
-            strategy=None if decision.plan is None else decision.plan.strategy,
-            reason=_reason(decision, reason),
-            stream=prompt.request.stream,
+            reason=reason,
+            now=now,
         ),
         budgets=budget_keys(
             key=key, end_user=prompt.end_user, tags=inputs.tags, policy_id=policy_id, now=now
@@ -162,12 +156,12 @@ def _find_policy(
         if not may_use(key, policy):
             raise RequestError(status=403, code=ErrorCode.MODEL_NOT_ALLOWED, param="model")
         return policy.id, policy.compiled
-    model = snapshot.catalogue.get(name)
-    if model is None or is_draft:
+    direct = snapshot.direct.get(name)
+    if direct is None or is_draft:
         raise RequestError(status=404, code=ErrorCode.MODEL_NOT_FOUND, param="model")
     if not key.may_call_models:
         raise RequestError(status=403, code=ErrorCode.MODEL_NOT_ALLOWED, param="model")
-    return None, direct_policy(model=model)
+    return None, direct
 
 
 def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs, *, draw: int) -> Facts:
@@ -187,6 +181,36 @@ def _facts(key: ServedKey, prompt: Prompt, inputs: Inputs, *, draw: int) -> Fact
         inputs=prompt.inputs,
         longest_input_tokens=prompt.longest_input_tokens,
         draw=draw,
+    )
+
+
+def _record(
+    decision: Decision,
+    *,
+    key: ServedKey,
+    prompt: Prompt,
+    inputs: Inputs,
+    dispatch_id: UUID,
+    policy_id: int | None,
+    reason: str,
+    now: datetime,
+) -> DispatchRecord:
+    """What the log keeps of the request and of its decision."""
+    return DispatchRecord(
+        id=dispatch_id,
+        created_at=now,
+        tenant_id=key.tenant.id,
+        api_key_id=key.id,
+        end_user=prompt.end_user,
+        task=inputs.task,
+        tags=inputs.tags,
+        requested_model=prompt.model,
+        policy_id=policy_id,
+        policy_version=decision.version,
+        rule=decision.rule or "",
+        strategy=None if decision.plan is None else decision.plan.strategy,
+        reason=_reason(decision, reason),
+        stream=prompt.request.stream,
     )
 
 

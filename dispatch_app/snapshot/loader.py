@@ -47,7 +47,7 @@ from policies_app.routing.codes import (
     Tier,
     WireFormat,
 )
-from policies_app.routing.compilation import compile_policy
+from policies_app.routing.compilation import compile_policy, direct_policies
 from policies_app.routing.document import DocumentError, PolicyDocument, load
 from policies_app.routing.types import Catalogue, DowngradeStep, Judges
 from policies_app.services.catalogue import read_catalogue
@@ -112,6 +112,7 @@ class SnapshotLoader:
             policies={policy.name: policy for policy in self._published(policies, catalogue, judges)},
             drafts={policy.name: policy for policy in self._drafted(policies, catalogue, judges)},
             catalogue=catalogue,
+            direct=direct_policies(catalogue),
             providers=dict(_providers()),
             kill_switches=tuple(_kill_switches()),
             judges=judges,

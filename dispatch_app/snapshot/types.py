@@ -163,7 +163,7 @@ class Snapshot:
     """All that a request is decided and carried out from, as of one epoch.
 
     `providers` has each, by its id, once for every credential that it can be called with. `quality` has eval scores by
-    model and task, `model_limits` by model id.
+    model and task, `model_limits` by model id. `direct` has the policies of callers that name a model themselves, by its name.
     """
 
     epoch: int
@@ -172,6 +172,7 @@ class Snapshot:
     policies: Mapping[str, ServedPolicy]
     drafts: Mapping[str, ServedPolicy]
     catalogue: Catalogue
+    direct: Mapping[str, CompiledPolicy]
     providers: Mapping[int, tuple[ServedProvider, ...]]
     kill_switches: tuple[ServedKillSwitch, ...]
     judges: Judges

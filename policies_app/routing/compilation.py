@@ -1,6 +1,6 @@
 """A policy ready to decide by: a document joined with the catalogue and the judges of the moment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from policies_app.routing.codes import Capability, Pick, Strategy
@@ -94,6 +94,11 @@ def direct_policy(*, model: CatalogueModel) -> CompiledPolicy:
         name=DIRECT_POLICY, rules=(RuleDocument(name=DIRECT_POLICY, is_default=True, route=route),)
     )
     return compile_policy(document=document, version=0, catalogue={model.name: model})
+
+
+def direct_policies(catalogue: Catalogue) -> Mapping[str, CompiledPolicy]:
+    """The policies of callers that name a model themselves, by its name."""
+    return {name: direct_policy(model=model) for name, model in catalogue.items()}
 
 
 def for_embeddings(rule: CompiledRule) -> CompiledRule:

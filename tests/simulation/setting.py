@@ -29,7 +29,7 @@ from policies_app.routing.codes import (
     WhenNonePasses,
     WireFormat,
 )
-from policies_app.routing.compilation import CompiledPolicy, compile_policy
+from policies_app.routing.compilation import CompiledPolicy, compile_policy, direct_policies
 from policies_app.routing.conditions import Condition, HealthDegraded, ShareOf, TaskIs
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
 from policies_app.routing.types import Catalogue, CatalogueModel, DowngradeStep, Judge, Price
@@ -95,6 +95,7 @@ class Setting:
             policies=dict(self.policies),
             drafts={},
             catalogue=self.catalogue,
+            direct=direct_policies(self.catalogue),
             providers={
                 number: tuple(_provider(number, credential) for credential in credentials)
                 for number, credentials in self.credentials.items()

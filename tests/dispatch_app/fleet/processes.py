@@ -12,7 +12,7 @@ from dispatch_app.fleet.fleet import Fleet
 from dispatch_app.fleet.holder import FleetHolder
 from dispatch_app.snapshot.types import ServedPolicy, Snapshot
 from policies_app.routing.codes import FaultClass, LatencyMeasure, Strategy
-from policies_app.routing.compilation import compile_policy
+from policies_app.routing.compilation import compile_policy, direct_policies
 from policies_app.routing.conditions import LatencyAbove
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
 from policies_app.routing.types import Catalogue, TargetHealth
@@ -93,6 +93,7 @@ def make_snapshot(
         policies={"auto": policy},
         drafts={},
         catalogue=catalogue,
+        direct=direct_policies(catalogue),
         providers={},
         kill_switches=(),
         judges={},

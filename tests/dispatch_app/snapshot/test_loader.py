@@ -164,7 +164,7 @@ def test_a_kept_version_follows_the_catalogue():
 
     (rule,) = loader.load().policies["auto"].compiled.rules
 
-    assert [step.model.enabled for step in rule.steps] == [False, True]
+    assert [step.target and step.target.model.enabled for step in rule.steps] == [False, True]
 
 
 def test_the_formats_of_all_providers_are_imported_before_a_request_needs_them():

@@ -63,6 +63,7 @@ def snapshot_with(*switches: ServedKillSwitch) -> Snapshot:
         policies={},
         drafts={},
         catalogue={},
+        direct={},
         providers={},
         kill_switches=switches,
         judges={},
