@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from itertools import chain
-from operator import and_
+from operator import and_, or_
 
 from policies_app.routing.conditions import Condition
 from policies_app.routing.sieves import (
@@ -35,9 +35,8 @@ class RuleIndex:
     """The conditions of a policy's rules, arranged for matching.
 
     The sieves are those `of_fleet`, the quick ones `of_request`, and the `others`, numbered in this order, the others from
-    `first_other` on; `others_of_rule` has their numbers for each rule. `kinds` has the kinds of each rule's conditions, `first_kinds` those of the
-    first ones. `stated` has, for the first condition of all rules, their second one and so on, the numbers of sieves and the
-    rules for which these stand for it.
+    `first_other` on; `others_of_rule` has their numbers for each rule. `kinds` has the kinds of each rule's conditions,
+    `first_kinds` those of the first ones. `turns` has the first conditions of all rules, their second ones and so on.
     """
 
     of_fleet: "FleetSieves"
@@ -47,11 +46,19 @@ class RuleIndex:
     others_of_rule: tuple[tuple[int, ...], ...]
     kinds: tuple[tuple[str, ...], ...]
     first_kinds: tuple[str, ...]
-    stated: tuple[tuple[tuple[int, RuleSet], ...], ...]
+    turns: tuple["_Turn", ...]
 
     def sift(self, facts: Facts, situation: Situation, now: datetime) -> "Sifting":
         """Hold the rules against a request."""
         return Sifting(self, facts, situation, now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """The nth conditions of all rules: the rules that have so many, and those of them by the number of the sieve."""
+
+    stated_by: RuleSet
+    by_sieve: tuple[tuple[int, RuleSet], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +125,11 @@ class Sifting:
     def failed_kinds(self, length: int) -> list[str]:
         """Of the first `length` rules, the kind of the first condition of each that does not hold, empty where all hold."""
         failed, left = list(self._index.first_kinds[:length]), (1 << length) - 1
-        for number, stated in enumerate(self._index.stated):
+        for number, turn in enumerate(self._index.turns):
+            if not left & turn.stated_by:
+                break
             failing = 0
-            for sieve, stating in stated:
+            for sieve, stating in turn.by_sieve:
                 if concerned := left & stating:
                     failing |= concerned & ~self._ask(sieve)
             if number:
@@ -163,7 +172,7 @@ def index_rules(rules: Conditions) -> RuleIndex:
         ),
         kinds=kinds,
         first_kinds=tuple(of_rule[0] if of_rule else "" for of_rule in kinds),
-        stated=tuple(_stated(numbers)),
+        turns=tuple(_turns(numbers)),
     )
 
 
@@ -192,14 +201,14 @@ def _by_subject(
     return stated
 
 
-def _stated(sieves_of: Sequence[Sequence[Sequence[int]]]) -> Iterator[tuple[tuple[int, RuleSet], ...]]:
-    """See `RuleIndex.stated`."""
+def _turns(sieves_of: Sequence[Sequence[Sequence[int]]]) -> Iterator[_Turn]:
+    """The turns, by the sieves of each rule's conditions."""
     for number in range(max(map(len, sieves_of), default=0)):
-        stating: dict[int, RuleSet] = defaultdict(int)
+        by_sieve: dict[int, RuleSet] = defaultdict(int)
         for place, of_rule in enumerate(sieves_of):
             for sieve in of_rule[number] if number < len(of_rule) else ():
-                stating[sieve] |= 1 << place
-        yield tuple(stating.items())
+                by_sieve[sieve] |= 1 << place
+        yield _Turn(stated_by=reduce(or_, by_sieve.values(), 0), by_sieve=tuple(by_sieve.items()))
 
 
 def _places(rules: RuleSet) -> Iterator[int]:

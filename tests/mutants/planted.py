@@ -873,6 +873,20 @@ _DECISION = (
         tests=ROUTING,
     ),
     Mutant(
+        name="what the fleet said first is kept for good",
+        path=f"{_ROUTING}/index.py",
+        search="        if kept is None or kept.fleet is not situation.fleet:\n",
+        replace="        if kept is None:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
+        name="a second condition on the same fact stands in for the first",
+        path=f"{_ROUTING}/index.py",
+        search="            if not set(subjects).isdisjoint(chain(*found)):\n",
+        replace="            if False:\n",
+        tests=ROUTING,
+    ),
+    Mutant(
         name="a rule's second condition is not tried",
         path=f"{_ROUTING}/index.py",
         search="            for sieve in self._index.others_of_rule[place]:\n",
