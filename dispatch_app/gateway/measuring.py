@@ -8,6 +8,7 @@ import msgspec
 
 from dispatch_app.execution.canonical import Request
 from dispatch_app.gateway.errors import RequestError
+from dispatch_app.gateway.images import features_of_images
 from dispatch_app.gateway.prompt import Prompt
 from policies_app.routing.codes import Capability, WireFeature
 
@@ -128,17 +129,7 @@ def _features(fields: Fields, *, images: int, form: str | None) -> Iterator[Wire
         yield WireFeature.TEMPERATURE_ABOVE_ONE
     if form in _FEATURES_OF_FORM:
         yield _FEATURES_OF_FORM[form]
-    if images and _has_image_urls(fields["messages"]):
-        yield WireFeature.IMAGE_URLS
+    if images:
+        yield from features_of_images(fields["messages"])
     if fields.get("parallel_tool_calls") is False and fields.get("tools"):
         yield WireFeature.SINGLE_TOOL_CALL
-
-
-def _has_image_urls(messages: Sequence[Fields]) -> bool:
-    """Whether an image is named by where it is, and not given as data."""
-    return any(
-        (image := part.get("image_url")) is not None and image["url"].lstrip()[:5].lower() != "data:"
-        for message in messages
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-    )

@@ -49,7 +49,7 @@ class _Base64(msgspec.Struct, tag_field="type", tag="base64", forbid_unknown_fie
 
 
 class _Url(msgspec.Struct, tag_field="type", tag="url", forbid_unknown_fields=True):
-    url: Annotated[str, Meta(pattern="^https?://")]
+    url: Annotated[str, Meta(pattern="^https://")]
 
 
 class _Text(_Marked, tag_field="type", tag="text"):

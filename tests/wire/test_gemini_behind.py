@@ -39,6 +39,11 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 LINK = "https://example.com/cat.png"
 
 
+def shown(url: str) -> list[Any]:
+    """A conversation that consists of a picture."""
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+
+
 @pytest.fixture
 def key(vendor: SandboxServer, gateway: RunningGateway) -> str:
     """The key of a tenant whose policy `auto` has one model, behind Gemini's format."""
@@ -298,13 +303,19 @@ def test_several_choices_and_a_seed_are_the_vendors_own(client: openai.OpenAI, v
 
 @pytest.mark.parametrize(
     "fields",
-    [{"logprobs": True}, {"logit_bias": {"1": 1}}, {"tools": TOOLS, "parallel_tool_calls": False}],
+    [
+        {"logprobs": True},
+        {"logit_bias": {"1": 1}},
+        {"tools": TOOLS, "parallel_tool_calls": False},
+        {"messages": shown("http://example.com/cat.png")},
+        {"messages": shown(f"data:image/gif;base64,{PIXEL}")},
+    ],
 )
 def test_what_the_format_has_no_words_for_is_refused_and_not_lost(
     client: openai.OpenAI, vendor: SandboxServer, fields: dict[str, Any]
 ) -> None:
     with pytest.raises(openai.APIStatusError) as refused:
-        client.chat.completions.create(model="auto", messages=QUESTION, **fields)
+        client.chat.completions.create(**{"model": "auto", "messages": QUESTION} | fields)
 
     assert refused.value.status_code == 503
     assert len(vendor.ledger.entries) == 0

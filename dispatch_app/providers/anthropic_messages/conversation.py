@@ -12,6 +12,8 @@ Block = dict[str, Any]
 
 _DATA_URL = re.compile(r"\s*data:(?P<type>image/[^;,]+);base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 _FOREIGN_ORIGIN = re.compile(r"(gemini|bedrock):")
+_PROPER_NAMES = {"image/jpg": "image/jpeg"}
+"""Of media types that callers give another name, which Anthropic refuses."""
 _SYSTEM = frozenset({"system", "developer"})
 _decode = msgspec.json.Decoder().decode
 
@@ -86,10 +88,11 @@ def _part(part: Mapping[str, Any]) -> Block | None:
 def _image_source(url: str) -> Block:
     data = _DATA_URL.match(url)
     if data is not None:
-        return {"type": "base64", "media_type": data["type"].lower(), "data": data["data"]}
+        kind = data["type"].lower()
+        return {"type": "base64", "media_type": _PROPER_NAMES.get(kind, kind), "data": data["data"]}
     if url.lstrip()[:5].lower() == "data:":
         raise RequestRejectedError(wire_status=400)
-    return {"type": "url", "url": url}
+    return {"type": "url", "url": url.strip()}
 
 
 def _tool_use(call: Mapping[str, Any]) -> Block:

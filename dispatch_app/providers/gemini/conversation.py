@@ -24,6 +24,8 @@ _MEDIA_TYPES = {
     ".webp": "image/webp",
 }
 """Of pictures, by the ending of their address. Of one that ends otherwise, Google finds out for itself."""
+_PROPER_NAMES = {"image/jpg": "image/jpeg"}
+"""Of media types that callers give another name, which Google refuses."""
 _SYSTEM = frozenset({"system", "developer"})
 _decode = msgspec.json.Decoder().decode
 
@@ -109,7 +111,9 @@ def _part(item: Mapping[str, Any]) -> Part | None:
         return {"text": text} if text else None
     url = item["image_url"]["url"]
     if (data := _DATA_URL.match(url)) is not None:
-        return {"inlineData": {"mimeType": data["type"].lower(), "data": data["data"]}}
+        kind = data["type"].lower()
+        return {"inlineData": {"mimeType": _PROPER_NAMES.get(kind, kind), "data": data["data"]}}
+    url = url.strip()
     if not url.lower().startswith("https://"):
         raise RequestRejectedError(wire_status=400)
     return {"fileData": {"fileUri": url} | _media_type(url)}

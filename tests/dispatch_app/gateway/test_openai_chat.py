@@ -191,16 +191,40 @@ def test_needs_follow_from_the_form_of_a_request(fields: dict[str, Any], needs: 
         ),
         ({"tools": [TOOL], "parallel_tool_calls": False}, {WireFeature.SINGLE_TOOL_CALL}),
         ({"messages": [{"role": "user", "content": [PICTURE]}]}, set()),
-        (
-            {"messages": [{"role": "user", "content": [LINKED_PICTURE]}]},
-            {WireFeature.IMAGE_URLS},
-        ),
+        ({"messages": [{"role": "user", "content": [LINKED_PICTURE]}]}, {WireFeature.IMAGE_URLS}),
     ],
 )
 def test_what_not_every_vendor_has_words_for_is_told_to_routing(
     fields: dict[str, Any], features: set[WireFeature]
 ) -> None:
     assert parse(**fields).features == features
+
+
+@pytest.mark.parametrize(
+    ("url", "features"),
+    [
+        ("data:image/png;base64,AAAA", set()),
+        ("DATA:IMAGE/JPG;BASE64,AAAA", set()),
+        ("data:image/webp;base64,AAAA", set()),
+        ("data:image/gif;base64,AAAA", {WireFeature.GIF_IMAGES}),
+        ("data:image/heif;base64,AAAA", {WireFeature.HEIC_IMAGES}),
+        ("data:image/bmp;base64,AAAA", {WireFeature.OTHER_IMAGES}),
+        ("data:image/svg+xml,%3Csvg/%3E", {WireFeature.OTHER_IMAGES}),
+        (" https://example.com/cat.png", {WireFeature.IMAGE_URLS}),
+        ("HTTPS://example.com/gif", {WireFeature.IMAGE_URLS}),
+        ("https://example.com/cat.GIF?size=2", {WireFeature.IMAGE_URLS, WireFeature.GIF_IMAGES}),
+        ("https://example.com/cat.heic", {WireFeature.IMAGE_URLS, WireFeature.HEIC_IMAGES}),
+        ("http://example.com/cat.png", {WireFeature.IMAGE_URLS, WireFeature.PLAIN_HTTP_IMAGES}),
+        ("gs://cats/cat.png", {WireFeature.IMAGE_URLS, WireFeature.PLAIN_HTTP_IMAGES}),
+    ],
+)
+def test_pictures_that_not_every_vendor_takes_are_told_to_routing(
+    url: str, features: set[WireFeature]
+) -> None:
+    """Once for all of them: the second is one that everybody takes."""
+    picture = {"type": "image_url", "image_url": {"url": url}}
+
+    assert parse(messages=[{"role": "user", "content": [picture, PICTURE]}]).features == features
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,15 @@ def test_what_the_format_cannot_carry_is_named_where_it_asks_for_something() -> 
     assert anthropic_messages.dropped(request) == ("min_p", "verbosity")
 
 
+def test_a_picture_has_the_name_of_its_kind_that_anthropic_takes() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}}
+
+    (message,) = build(a_request(messages=[{"role": "user", "content": [picture]}]))["messages"]
+
+    source = {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}
+    assert message["content"] == [{"type": "image", "source": source}]
+
+
 def test_data_of_a_picture_in_no_known_encoding_is_refused_before_it_is_sent() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/svg+xml,<svg/>"}}
 

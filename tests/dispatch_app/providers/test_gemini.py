@@ -174,6 +174,15 @@ def test_what_the_format_cannot_carry_is_named_where_it_asks_for_something() -> 
     assert gemini.dropped(request) == ("verbosity", "context_management")
 
 
+def test_a_picture_has_the_name_of_its_kind_that_google_takes() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}}
+
+    built = build(a_request(messages=[{"role": "user", "content": [picture]}]))
+
+    (content,) = json.loads(built.body)["contents"]
+    assert content["parts"] == [{"inlineData": {"mimeType": "image/jpeg", "data": "/9j/"}}]
+
+
 @pytest.mark.parametrize(
     "url", ["http://example.com/cat.png", "gs://cats/cat.png", "https://[cat", "cat.png"]
 )

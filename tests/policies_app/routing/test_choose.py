@@ -217,6 +217,13 @@ def test_a_model_named_twice_is_planned_once_with_its_first_step() -> None:
             "seed in anthropic_messages",
         ),
         (
+            replace(SMALL, wire_format=WireFormat.GEMINI),
+            {"features": frozenset({WireFeature.IMAGE_URLS, WireFeature.PLAIN_HTTP_IMAGES})},
+            CALM,
+            DropReason.LACKS_CAPABILITY,
+            "plain_http_images in gemini",
+        ),
+        (
             replace(SMALL, context_window_tokens=100),
             {},
             CALM,
