@@ -19,7 +19,7 @@ from sandbox.specimens import fit_schema
 from sandbox.speech import UNSCRIPTED, Speech, each
 from sandbox.tokens import count_tokens, split_tokens
 
-REASONING_TOKENS = {"low": 16, "medium": 64, "high": 256, "xhigh": 512}
+REASONING_TOKENS = {"low": 16, "medium": 64, "high": 256, "xhigh": 512, "max": 512}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,8 +99,11 @@ class Adapter(Protocol):
         `dispatch_app.providers.quirks.encoded`, which makes the body.
         """
 
-    def dropped(self, request: Request) -> tuple[str, ...]:
-        """Names of what the caller asked for and this format does not carry."""
+    def dropped(self, request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
+        """Names of what the caller asked for and this format does not carry, or not as it was asked for.
+
+        It comes as `model` takes it, as in `build`.
+        """
 
     def parse_reply(self, body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
         """Read a whole reply.
@@ -123,8 +126,8 @@ class Embedder(Protocol):
     def build(self, *, request: Request, candidate: Candidate, prepared: Prepared, now: datetime) -> Built:
         """See `Adapter.build`."""
 
-    def dropped(self, request: Request, *, wire_name: str) -> tuple[str, ...]:
-        """See `Adapter.dropped`; `wire_name` is what the vendor calls the model."""
+    def dropped(self, request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
+        """See `Adapter.dropped`."""
 
     def parse_reply(
         self,
@@ -170,7 +173,7 @@ def not_carried(request: Request, carried: frozenset[str]) -> list[str]:
 
 
 def dropped_for(model: CatalogueModel, request: Request) -> tuple[str, ...]:
-    """Names of what the caller asked for and `model` is not told."""
+    """Names of what the caller asked for and `model` is not told, or not as it was asked for."""
     if request.operation is Operation.EMBEDDINGS:
-        return embedder_of(model.wire_format).dropped(request, wire_name=model.wire_name)
-    return adapter_of(model.wire_format).dropped(request)
+        return embedder_of(model.wire_format).dropped(request, model=model)
+    return adapter_of(model.wire_format).dropped(request, model=model)

@@ -26,7 +26,7 @@ from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.sse import Event, EventDecoder
 from policies_app.routing.codes import OutputLimitParameter
 from policies_app.routing.quirks import Quirks
-from policies_app.routing.types import Candidate, Usage
+from policies_app.routing.types import Candidate, CatalogueModel, Usage
 
 _RETRIABLE_CLIENT_ERRORS = frozenset({408, 425})
 _MOST_MODEL_NAME = 200
@@ -120,11 +120,25 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     return Built(url=prepared.url, headers=prepared.headers, body=encoded(fields, quirks))
 
 
-def dropped(request: Request) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Adapter.dropped`."""
     if request.origin is ClientFormat.OPENAI_CHAT:
         return ()
-    return (*(("top_k",) if "top_k" in request.fields else ()), *request.extras)
+    asked = [name for name in _ANTHROPICS if request.fields.get(name) is not None]
+    if "thinking" in asked and _is_told_as_effort(request.fields):
+        asked.remove("thinking")
+    return (*asked, *request.extras)
+
+
+def _is_told_as_effort(fields: Mapping[str, Any]) -> bool:
+    """Whether an effort says what Anthropic's field does. That nothing be thought is said by none that all models know."""
+    match fields["thinking"], fields.get("reasoning_effort"):
+        case {"type": "disabled"}, effort:
+            return bool(effort == "none")
+        case {"type": "enabled"}, _:
+            return True
+        case _, effort:
+            return effort is not None
 
 
 def parse_reply(body: bytes, *, wire_status: int, first_byte_at: float) -> Reply:
@@ -207,11 +221,8 @@ def _own_words(request: Request) -> Mapping[str, Any]:
     if request.origin is ClientFormat.OPENAI_CHAT:
         return request.fields
     fields = {name: value for name, value in request.fields.items() if name not in _ANTHROPICS}
-    effort = fields.get("reasoning_effort")
     thinking = request.fields.get("thinking") or {}
-    if effort == "max":
-        fields["reasoning_effort"] = "xhigh"
-    elif effort is None and thinking.get("type") == "enabled":
+    if fields.get("reasoning_effort") is None and thinking.get("type") == "enabled":
         fields["reasoning_effort"] = effort_of(thinking.get("budget_tokens"))
     fields["messages"] = [_unmarked_message(message) for message in fields["messages"]]
     if fields.get("tools"):

@@ -17,7 +17,7 @@ from dispatch_app.providers.adapter import Built, Prepared
 from dispatch_app.providers.openai_chat import model_name
 from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.vectors import reply_of, vector_of
-from policies_app.routing.types import Candidate, Usage
+from policies_app.routing.types import Candidate, CatalogueModel, Usage
 
 
 class _Usage(msgspec.Struct):
@@ -45,7 +45,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     return Built(url=url, headers=prepared.headers, body=encoded(fields, candidate.model.quirks))
 
 
-def dropped(request: Request, *, wire_name: str) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Embedder.dropped`."""
     return ()
 

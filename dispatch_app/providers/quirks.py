@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from dispatch_app.execution.canonical import Operation, Request
 from dispatch_app.providers.adapter import dropped_for
-from dispatch_app.providers.efforts import budget_of, effort_of
+from dispatch_app.providers.efforts import budget_of, effort_of, has_budget
 from dispatch_app.providers.fragments import conversation_for
 from policies_app.routing.codes import ReasoningControl, RefusedParameter
 from policies_app.routing.quirks import Quirks
@@ -73,7 +73,7 @@ def adapted(request: Request, candidate: Candidate) -> Request:
 
 
 def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
-    """Names of what the caller asked for and the candidate's model is not told.
+    """Names of what the caller asked for and the candidate's model is not told, or not as it was asked for.
 
     It would refuse that, or is told something else in any case, as its row says; or its vendor's format has no words.
     """
@@ -83,6 +83,7 @@ def dropped(request: Request, candidate: Candidate) -> tuple[str, ...]:
     names = (
         *_left_out(request, candidate),
         *_overridden(request, quirks),
+        *_cut_short(request, candidate),
         *dropped_for(model, adapted(request, candidate)),
     )
     return tuple(dict.fromkeys(names))
@@ -99,6 +100,18 @@ def _left_out(request: Request, candidate: Candidate) -> tuple[str, ...]:
     if RefusedParameter.UNKNOWN_FIELDS in refused:
         names |= (asked.keys() | request.extras.keys()) - _CANONICAL
     return tuple(name for name in (*asked, *request.extras) if name in names)
+
+
+def _cut_short(request: Request, candidate: Candidate) -> tuple[str, ...]:
+    """An effort that becomes a budget, and is beyond the highest that has one."""
+    effort = request.fields.get("reasoning_effort")
+    if effort is None or candidate.model.quirks.reasoning_control is not ReasoningControl.BUDGET:
+        return ()
+    match request.fields.get("thinking"):
+        case {"type": "enabled" | "disabled"}:
+            return ()
+        case _:
+            return () if has_budget(effort) else ("reasoning_effort",)
 
 
 @cache

@@ -9,11 +9,11 @@ from dispatch_app.providers.adapter import Built, Prepared, Provider, not_carrie
 from dispatch_app.providers.anthropic_messages.conversation import conversation_of
 from dispatch_app.providers.openai_chat import plain_headers
 from dispatch_app.providers.quirks import encoded
-from policies_app.routing.types import Candidate
+from policies_app.routing.types import Candidate, CatalogueModel
 
 DEFAULT_VERSION = "2023-06-01"
 _EFFORTS = {"minimal": "low"}
-"""Efforts of OpenAI's that have another name here; all others have the same."""
+"""Efforts of OpenAI's that Anthropic does not have, and those next to them."""
 _CARRIED = frozenset(
     {
         "messages",
@@ -66,10 +66,11 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     return Built(url=prepared.url, headers=prepared.headers, body=encoded(body, candidate.model.quirks))
 
 
-def dropped(request: Request) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Adapter.dropped`. What asks for nothing is not told."""
     extras = () if request.origin is ClientFormat.ANTHROPIC_MESSAGES else request.extras
-    return (*not_carried(request, _CARRIED), *extras)
+    rounded = ("reasoning_effort",) if request.fields.get("reasoning_effort") in _EFFORTS else ()
+    return (*not_carried(request, _CARRIED), *rounded, *extras)
 
 
 def _settings(fields: Mapping[str, Any]) -> Fields:

@@ -17,7 +17,7 @@ from dispatch_app.providers.bedrock_converse.request import addressed
 from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.vectors import reply_of
 from policies_app.routing.bedrock_embeddings import Maker, family_of
-from policies_app.routing.types import Candidate, Usage
+from policies_app.routing.types import Candidate, CatalogueModel, Usage
 
 _INPUT_TYPES = frozenset({"search_document", "search_query", "classification", "clustering"})
 _USUAL_INPUT_TYPE = "search_document"
@@ -61,9 +61,9 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     return addressed(told, operation="invoke", candidate=candidate, prepared=prepared, now=now)
 
 
-def dropped(request: Request, *, wire_name: str) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Embedder.dropped`. What asks for nothing is not told."""
-    family = family_of(wire_name)
+    family = family_of(model.wire_name)
     is_told = request.fields.get("input_type") in _INPUT_TYPES
     knows_types = family is not None and family.maker is Maker.COHERE and is_told
     carried = _CARRIED | ({"input_type"} if knows_types else set())

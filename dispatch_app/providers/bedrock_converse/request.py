@@ -16,7 +16,7 @@ from dispatch_app.providers.bedrock_converse.conversation import Block, conversa
 from dispatch_app.providers.bedrock_converse.signing import is_access_key, signed_headers
 from dispatch_app.providers.openai_chat import plain_headers
 from dispatch_app.providers.quirks import encoded
-from policies_app.routing.types import Candidate
+from policies_app.routing.types import Candidate, CatalogueModel
 
 _REGION = re.compile(r"\bbedrock-runtime(?:-fips)?\.(?P<region>[a-z0-9-]+)\.")
 _CARRIED = frozenset(
@@ -37,7 +37,7 @@ _CARRIED = frozenset(
     }
 )
 _EFFORTS = {"minimal": "low"}
-"""Efforts of OpenAI's that have another name here; all others have the same."""
+"""Efforts of OpenAI's that Converse does not have, and those next to them."""
 _OPENAI_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 """Efforts that OpenAI's models behind Bedrock do not know, and those next to them."""
 _MATCHED_STOP = ["/stop_sequence"]
@@ -80,12 +80,22 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     return addressed(told, operation=operation, candidate=candidate, prepared=prepared, now=now)
 
 
-def dropped(request: Request) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Adapter.dropped`. What asks for nothing is not told."""
     asked = not_carried(request, _CARRIED)
     if request.fields.get("tool_choice") == "none" and _tools(request.fields):
         asked.append("tool_choice")
+    effort = request.fields.get("reasoning_effort")
+    if effort is not None and not _is_told(str(effort), model=model.wire_name):
+        asked.append("reasoning_effort")
     return (*asked, *request.extras)
+
+
+def _is_told(effort: str, *, model: str) -> bool:
+    """Whether an effort is told as it was asked for. Only Anthropic's models have a word for none."""
+    if effort == "none":
+        return _is_by("anthropic", model)
+    return effort not in (_OPENAI_EFFORTS if _is_by("openai", model) else _EFFORTS)
 
 
 def addressed(

@@ -15,7 +15,7 @@ from dispatch_app.execution.errors import InvalidReplyError
 from dispatch_app.providers.adapter import Built, Prepared
 from dispatch_app.providers.quirks import encoded
 from dispatch_app.providers.vectors import reply_of
-from policies_app.routing.types import Candidate, Usage
+from policies_app.routing.types import Candidate, CatalogueModel, Usage
 
 _TASKS = {
     "search_document": "RETRIEVAL_DOCUMENT",
@@ -57,7 +57,7 @@ def build(*, request: Request, candidate: Candidate, prepared: Prepared, now: da
     return Built(url=url, headers=prepared.headers, body=body)
 
 
-def dropped(request: Request, *, wire_name: str) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Embedder.dropped`. What asks for nothing is not told."""
     carried = _CARRIED | ({"input_type"} if request.fields.get("input_type") in _TASKS else set())
     return tuple(name for name, value in request.fields.items() if name not in carried and value)

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from dispatch_app.execution.canonical import Request
 from dispatch_app.providers.adapter import Built, Prepared, Provider, not_carried
-from dispatch_app.providers.efforts import budget_of
+from dispatch_app.providers.efforts import budget_of, has_budget
 from dispatch_app.providers.gemini.conversation import conversation_of
 from dispatch_app.providers.openai_chat import plain_headers
 from dispatch_app.providers.quirks import encoded
 from policies_app.routing.codes import ReasoningControl
-from policies_app.routing.types import Candidate
+from policies_app.routing.types import Candidate, CatalogueModel
 
 Fields = dict[str, Any]
 
@@ -41,7 +41,7 @@ _CARRIED = frozenset(
     }
 )
 _LEVELS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
-"""Levels that not all of Google's models have, and those next to them that all have."""
+"""Efforts that are no level of all of Google's models, and the levels next to them that are."""
 _MOST_BUDGET = 24_576
 """Of tokens, what every model takes that thinks: a budget is a ceiling, so that one above it is lowered to it."""
 _AS_MUCH_AS_IT_TAKES = -1
@@ -76,9 +76,25 @@ def _url(base_url: str, model: str, method: str) -> str:
     return f"{base_url}/{quote(model, safe='')}:{method}"
 
 
-def dropped(request: Request) -> tuple[str, ...]:
+def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     """See `Adapter.dropped`. What asks for nothing is not told."""
-    return (*not_carried(request, _CARRIED), *request.extras)
+    unmet = _unmet(request.fields, model.quirks.reasoning_control)
+    return (*not_carried(request, _CARRIED), *unmet, *request.extras)
+
+
+def _unmet(fields: Mapping[str, Any], control: ReasoningControl) -> tuple[str, ...]:
+    """Which of the two fields that say how much to think is met with what comes next to it, if one is."""
+    effort = fields.get("reasoning_effort")
+    has_levels = control is ReasoningControl.EFFORT
+    match fields.get("thinking"):
+        case {"type": "disabled"}:
+            return ("thinking",) if has_levels else ()
+        case {"type": "enabled", "budget_tokens": int(tokens)} if not has_levels:
+            return ("thinking",) if tokens > _MOST_BUDGET else ()
+    if effort is None:
+        return ()
+    is_met = effort not in _LEVELS if has_levels else has_budget(effort)
+    return () if is_met else ("reasoning_effort",)
 
 
 def _settings(request: Request, candidate: Candidate) -> Fields:
@@ -113,8 +129,8 @@ def _form(wanted: Mapping[str, Any]) -> Fields:
 def _thinking(fields: Mapping[str, Any], control: ReasoningControl) -> Fields | None:
     """A budget in tokens says more than an effort, and so stands before it, where the model takes either."""
     effort = fields.get("reasoning_effort")
-    if control is ReasoningControl.EFFORT and effort is not None:
-        return {"thinkingLevel": _LEVELS.get(effort, effort), "includeThoughts": effort != "none"}
+    if control is ReasoningControl.EFFORT:
+        return _level(fields.get("thinking"), effort)
     match fields.get("thinking"):
         case {"type": "enabled", "budget_tokens": int(tokens)}:
             return _budget(min(tokens, _MOST_BUDGET))
@@ -123,6 +139,15 @@ def _thinking(fields: Mapping[str, Any], control: ReasoningControl) -> Fields | 
     if effort is not None:
         return _budget(budget_of(effort))
     return _budget(_AS_MUCH_AS_IT_TAKES) if fields.get("thinking") else None
+
+
+def _level(thinking: Any, effort: Any) -> Fields | None:
+    """What is set by levels cannot be told a budget, and has no level at which nothing is thought."""
+    if isinstance(thinking, Mapping) and thinking.get("type") == "disabled":
+        effort = "none"
+    if effort is not None:
+        return {"thinkingLevel": _LEVELS.get(effort, effort), "includeThoughts": effort != "none"}
+    return {"includeThoughts": True} if thinking else None
 
 
 def _budget(tokens: int) -> Fields:

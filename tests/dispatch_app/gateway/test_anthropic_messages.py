@@ -175,7 +175,7 @@ def test_a_vendor_of_openais_format_is_told_in_its_words() -> None:
         ({"thinking": {"type": "enabled", "budget_tokens": 1_024}}, "low"),
         ({"thinking": {"type": "enabled", "budget_tokens": 60_000}}, "high"),
         ({"thinking": {"type": "disabled"}}, None),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, "xhigh"),
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, "max"),
         ({"output_config": {"effort": "low"}}, "low"),
     ],
 )

@@ -135,7 +135,7 @@ class AdapterContract:
             request=request, candidate=make_candidate(), prepared=adapter.prepare(provider), now=NOW
         )
 
-        assert adapter.dropped(request) == ("fad",)
+        assert adapter.dropped(request, model=make_candidate().model) == ("fad",)
         assert b"fad" not in built.body
 
     @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_a_request_is_said_as_the_vendors_page_says(fixture: dict[str, Any]) -> 
     request = Request(fields=fixture["canonical"], stream=False, choices=1)
 
     assert build(request) == fixture["wire"]
-    assert anthropic_messages.dropped(request) == ()
+    assert anthropic_messages.dropped(request, model=make_candidate().model) == ()
 
 
 @pytest.mark.parametrize("fixture", golden(FORMAT, "replies"))
@@ -109,9 +109,9 @@ def test_fields_of_its_own_are_sent_if_the_caller_speaks_the_format_and_named_if
     spoken = replace(own, origin=ClientFormat.ANTHROPIC_MESSAGES)
 
     assert build(spoken)["container"] == "c"
-    assert anthropic_messages.dropped(spoken) == ()
+    assert anthropic_messages.dropped(spoken, model=make_candidate().model) == ()
     assert "container" not in build(own)
-    assert anthropic_messages.dropped(own) == ("container", "output_config")
+    assert anthropic_messages.dropped(own, model=make_candidate().model) == ("container", "output_config")
 
 
 def test_settings_of_the_output_are_joined() -> None:
@@ -128,7 +128,7 @@ def test_what_the_format_cannot_carry_is_named_where_it_asks_for_something() -> 
     request = a_request(min_p=0.1, verbosity="low", logprobs=False, presence_penalty=0, n=1)
 
     assert build(request).keys() == {"model", "max_tokens", "messages"}
-    assert anthropic_messages.dropped(request) == ("min_p", "verbosity")
+    assert anthropic_messages.dropped(request, model=make_candidate().model) == ("min_p", "verbosity")
 
 
 def test_a_picture_has_the_name_of_its_kind_that_anthropic_takes() -> None:

@@ -74,7 +74,7 @@ def test_a_request_is_said_as_the_vendors_page_says(fixture: dict[str, Any]) -> 
     request = Request(fields=fixture["canonical"], stream=False, choices=1)
 
     assert build(request) == fixture["wire"]
-    assert bedrock_converse.dropped(request) == ()
+    assert bedrock_converse.dropped(request, model=make_candidate().model) == ()
 
 
 @pytest.mark.parametrize("fixture", golden(FORMAT, "replies"))
@@ -228,7 +228,7 @@ def test_what_the_format_cannot_carry_is_named_where_it_asks_for_something() -> 
     )
 
     assert build(request).keys() == {"messages", "inferenceConfig"}
-    assert bedrock_converse.dropped(request) == ("min_p", "container")
+    assert bedrock_converse.dropped(request, model=make_candidate().model) == ("min_p", "container")
 
 
 def test_that_no_tool_be_called_cannot_be_said_once_one_was() -> None:
@@ -239,9 +239,9 @@ def test_that_no_tool_be_called_cannot_be_said_once_one_was() -> None:
         {"role": "tool", "tool_call_id": "t", "content": "1"},
     ]
 
-    assert bedrock_converse.dropped(a_request(**tools)) == ()
+    assert bedrock_converse.dropped(a_request(**tools), model=make_candidate().model) == ()
     later = a_request(messages=[*HELLO["messages"], *called], **tools)
-    assert bedrock_converse.dropped(later) == ("tool_choice",)
+    assert bedrock_converse.dropped(later, model=make_candidate().model) == ("tool_choice",)
     assert "toolChoice" not in build(later)["toolConfig"]
 
 

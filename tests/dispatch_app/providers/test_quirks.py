@@ -129,6 +129,8 @@ def test_a_name_on_the_row_stands_before_the_callers() -> None:
         # An effort leaves a fifth of the limit to the answer; a budget that the caller states is its own affair.
         ({"reasoning_effort": "high"}, 4_000, 3_200, ()),
         ({"thinking": {"type": "enabled", "budget_tokens": 9_000}}, 4_000, 3_999, ()),
+        # All that has a budget of its own.
+        ({"reasoning_effort": "max"}, 40_000, 24_576, ("reasoning_effort",)),
         # The least that vendors take.
         ({"reasoning_effort": "minimal"}, 4_000, 1_024, ()),
         ({"reasoning_effort": "high"}, 1_025, 1_024, ()),
