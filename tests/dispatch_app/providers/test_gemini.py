@@ -262,6 +262,18 @@ def test_every_other_status_has_its_meaning(status: int, body: bytes, kind: type
     assert error.wire_status == status
 
 
+@pytest.mark.parametrize("fixture", golden(FORMAT, "errors"))
+def test_an_error_is_the_fault_that_its_page_says(fixture: dict[str, Any]) -> None:
+    error = gemini.read_error(
+        json.dumps(fixture["wire"]).encode(),
+        wire_status=fixture["status"],
+        retry_after_s=None,
+        bills_server_errors=False,
+    )
+
+    assert error.fault == fixture["fault"]
+
+
 @pytest.mark.parametrize(("body", "kind"), [("[{}]", CredentialRefusedError), ("[]", RequestRejectedError)])
 def test_an_error_may_stand_in_a_list_where_a_stream_was_asked_for(
     body: str, kind: type[UpstreamError]
