@@ -55,6 +55,7 @@ class ErrorShape(StrEnum):
     FASTAPI = "fastapi"  # message, param
     BEDROCK = "bedrock"  # message, error_type; the event is an exception's message of an event stream
     GEMINI = "gemini"  # message, retry_after; as `google.rpc.Status`
+    AZURE = "azure"  # message, code; of the content filter, what it found; the event is OpenAI's
     HTML = "html"  # message, as the proxy in front of a vendor writes it
 
 

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sandbox import anthropic, bedrock, gemini, openai_chat, openai_embeddings
+from sandbox import (
+    anthropic,
+    azure_embeddings,
+    azure_openai,
+    bedrock,
+    gemini,
+    openai_chat,
+    openai_embeddings,
+)
 from sandbox.bedrock import embeddings as bedrock_embeddings
 from sandbox.chat import ChatRequest
 from sandbox.completion import Completion
@@ -79,6 +87,8 @@ def embedding_format_of(request: HttpRequest) -> EmbeddingFormat | None:
         return bedrock_embeddings
     if gemini_embeddings.is_embedding(request):
         return gemini_embeddings
+    if azure_embeddings.is_embedding(request):
+        return azure_embeddings
     return openai_embeddings if openai_embeddings.is_embedding(request) else None
 
 
@@ -88,4 +98,6 @@ def format_of(request: HttpRequest) -> WireFormat:
         return bedrock
     if gemini.is_gemini(request):
         return gemini
+    if azure_openai.is_azure(request):
+        return azure_openai
     return anthropic if anthropic.is_message(request) else openai_chat

@@ -17,8 +17,8 @@ _MOST_TEXTS = 2_048
 
 
 class _Request(msgspec.Struct):
-    model: str
     input: str | list[Any]
+    model: str = ""
     dimensions: Annotated[int, Meta(ge=1, le=MOST_DIMENSIONS)] = MOST_DIMENSIONS
     encoding_format: Literal["float", "base64"] = "float"
 

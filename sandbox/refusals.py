@@ -78,13 +78,23 @@ def encode_error_event(fault: Fault) -> bytes:
             return encode_exception(
                 exception[0].lower() + exception[1:], msgspec.json.encode(_render_bedrock(fault))
             )
-        case ErrorShape.OPENAI | ErrorShape.FASTAPI | ErrorShape.GEMINI:
+        case ErrorShape.OPENAI | ErrorShape.AZURE | ErrorShape.FASTAPI | ErrorShape.GEMINI:
             return b"data: " + msgspec.json.encode(_DOCUMENTS[fault.shape](fault)) + b"\n\n"
 
 
 def _render_openai(fault: Fault) -> _Document:
     kind = fault.error_type or _openai_type(fault.status)
     return error_body(message=fault.message, type=kind, param=fault.param, code=fault.code)
+
+
+def _render_azure(fault: Fault) -> _Document:
+    """Where Azure itself refuses, there is a code and a message; what its models refuse is told as by OpenAI."""
+    if fault.status in _AZURES_OWN:
+        return {"error": {"code": fault.code or str(fault.status), "message": fault.message}}
+    told = _render_openai(fault)
+    if fault.code == "content_filter":
+        told["error"] |= {"type": None, "param": "prompt", "status": fault.status, "innererror": _FILTERED}
+    return told
 
 
 def _openai_type(status: int) -> str:
@@ -123,8 +133,21 @@ def _render_page(fault: Fault) -> str:
     return f"<html><head><title>{message}</title></head><body><h1>{message}</h1></body></html>"
 
 
+_AZURES_OWN = frozenset({401, 403, 404, 429})
+_FILTERED = {
+    "code": "ResponsibleAIPolicyViolation",
+    "content_filter_result": {
+        "hate": {"filtered": False, "severity": "safe"},
+        "jailbreak": {"filtered": False, "detected": False},
+        "self_harm": {"filtered": False, "severity": "safe"},
+        "sexual": {"filtered": False, "severity": "safe"},
+        "violence": {"filtered": True, "severity": "medium"},
+    },
+}
+
 _DOCUMENTS: Mapping[ErrorShape, Callable[[Fault], _Document]] = {
     ErrorShape.OPENAI: _render_openai,
+    ErrorShape.AZURE: _render_azure,
     ErrorShape.ANTHROPIC: _render_anthropic,
     ErrorShape.VLLM: _render_vllm,
     ErrorShape.FASTAPI: _render_fastapi,

@@ -19,7 +19,7 @@ from tests.running_servers import RunningGateway, attempt_rows
 
 AT_ONCE = 32
 _MARK = re.compile(r"\((call-[\d-]+)\)")
-TELL_REASONING = frozenset({WireFormat.OPENAI_CHAT, WireFormat.GEMINI})
+TELL_REASONING = frozenset({WireFormat.OPENAI_CHAT, WireFormat.AZURE_OPENAI, WireFormat.GEMINI})
 """Vendors that count what was thought apart from what was said; with others it is output like any."""
 
 

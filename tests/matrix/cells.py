@@ -68,14 +68,21 @@ class Matrix:
 
 
 @contextlib.contextmanager
-def open_matrix(market: Market, gateway: RunningGateway, rows: Sequence[Row]) -> Iterator[Matrix]:
-    """Every cell of the rows, with clients that live as long as the block."""
+def open_matrix(
+    market: Market,
+    gateway: RunningGateway,
+    rows: Sequence[Row],
+    *,
+    meet: Callable[[Row, Vendor], bool] = lambda _row, _vendor: True,
+) -> Iterator[Matrix]:
+    """Every cell of the rows whose client and vendor are to `meet`, with clients that live as long as the block."""
     with open_wiretap(gateway.port) as tap, contextlib.ExitStack() as stack:
         clients = {row.name: stack.enter_context(row.open_client(tap.url, market.key)) for row in rows}
         cells = (
             cell
             for row in rows
             for vendor in market.vendors
+            if meet(row, vendor)
             for cell in _cells_of(row, clients[row.name], vendor)
         )
         matrix = Matrix(cells=tuple(cells), tap=tap)

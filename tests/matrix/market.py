@@ -17,15 +17,21 @@ from tests.running_servers import publish
 AWS_KEY = "AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 SECRETS: Mapping[WireFormat, str] = {
     WireFormat.OPENAI_CHAT: "vendor-secret-1234",
+    WireFormat.AZURE_OPENAI: "vendor-secret-1234",
     WireFormat.ANTHROPIC_MESSAGES: "vendor-secret-1234",
     WireFormat.GEMINI: "vendor-secret-1234",
     WireFormat.BEDROCK_CONVERSE: AWS_KEY,
 }
 """What each emulator wants to be shown. Whoever is here is a column of the matrix."""
-PATHS: Mapping[WireFormat, str] = {WireFormat.BEDROCK_CONVERSE: "", WireFormat.GEMINI: "/v1beta"}
+PATHS: Mapping[WireFormat, str] = {
+    WireFormat.AZURE_OPENAI: "/openai",
+    WireFormat.BEDROCK_CONVERSE: "",
+    WireFormat.GEMINI: "/v1beta",
+}
 """Where an emulator has its API, unless it is at `/v1`."""
 EMBEDDERS: Mapping[WireFormat, str] = {
     WireFormat.OPENAI_CHAT: EMBEDDING.name,
+    WireFormat.AZURE_OPENAI: EMBEDDING.name,
     WireFormat.GEMINI: EMBEDDING.name,
     WireFormat.BEDROCK_CONVERSE: "cohere.embed-v4:0",
 }
@@ -90,6 +96,7 @@ def _make_policy(
         name,
         wire_format=wire_format,
         base_url=f"{server.origin}{PATHS.get(wire_format, '/v1')}",
+        api_version="2024-10-21" if wire_format is WireFormat.AZURE_OPENAI else "",
         region="us-east-1" if wire_format is WireFormat.BEDROCK_CONVERSE else "",
     )
     credential = Credential.objects.create(provider=provider, label="matrix")

@@ -95,6 +95,7 @@ REFUSED: Mapping[tuple[str, WireFormat], WireFeature] = {
     ("structured output, as a tool", WireFormat.GEMINI): WireFeature.SINGLE_TOOL_CALL,
     ("answer begun", WireFormat.GEMINI): WireFeature.ANSWER_BEGUN,
     ("answer begun", WireFormat.OPENAI_CHAT): WireFeature.ANSWER_BEGUN,
+    ("answer begun", WireFormat.AZURE_OPENAI): WireFeature.ANSWER_BEGUN,
     ("token ids", WireFormat.BEDROCK_CONVERSE): WireFeature.TOKENIZED_INPUT,
     ("token ids", WireFormat.GEMINI): WireFeature.TOKENIZED_INPUT,
 }
