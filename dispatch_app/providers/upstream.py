@@ -136,14 +136,22 @@ class ProviderUpstream:
     def _route(self, call: UpstreamCall) -> _Route:
         ids = (call.candidate.model.provider_id, call.credential.id)
         provider = self._find_provider(*ids)
+        route = self._routes.get(ids)
+        if route is not None and route.provider is provider:
+            return route
+        self._forget_what_is_gone()
         if provider is None:
             raise CredentialGoneError
         if provider.lacks_secret:
             raise CredentialRefusedError
-        route = self._routes.get(ids)
-        if route is None or route.provider is not provider:
-            route = self._routes[ids] = _make_ready(provider)
+        route = self._routes[ids] = _make_ready(provider)
         return route
+
+    def _forget_what_is_gone(self) -> None:
+        """Keep only what is served. Every edit makes all providers anew, so that the first call after one comes here."""
+        self._routes = {
+            ids: route for ids, route in self._routes.items() if self._find_provider(*ids) is route.provider
+        }
 
 
 class _Timer:

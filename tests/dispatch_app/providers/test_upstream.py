@@ -1,8 +1,10 @@
 """The fault table against a vendor that really misbehaves."""
 
 import asyncio
+import gc
 import json
 import socket
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -300,6 +302,27 @@ async def test_an_unknown_provider_has_sent_nothing(transport: Transport) -> Non
 
     with pytest.raises(UnreachableError):
         await upstream.complete(call())
+
+
+async def test_a_credential_that_is_no_longer_served_is_forgotten_at_the_next_call(
+    sandbox: SandboxServer, transport: Transport
+) -> None:
+    def served(*numbers: int) -> dict[int, ProviderRow]:
+        return {number: ProviderRow(base_url=sandbox.base_url) for number in numbers}
+
+    providers = served(1, 2)
+    upstream = ProviderUpstream(
+        transport=transport, find_provider=lambda _, number: providers.get(number), now=lambda: NOW
+    )
+    for number in (1, 2):
+        await upstream.complete(replace(call(), credential=Credential(id=number, name=f"key-{number}")))
+    gone = [weakref.ref(row) for row in providers.values()]
+
+    providers = served(3)
+    await upstream.complete(replace(call(), credential=Credential(id=3, name="key-3")))
+
+    gc.collect()
+    assert [row() for row in gone] == [None, None]
 
 
 async def test_an_edited_provider_is_used_from_the_next_call_on(
