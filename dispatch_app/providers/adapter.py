@@ -165,6 +165,13 @@ def embedder_of(wire_format: WireFormat) -> Embedder:
     return cast("Embedder", import_module(EMBEDDERS[wire_format]))
 
 
+def load_format(wire_format: WireFormat) -> None:
+    """Import all that a wire format is made of."""
+    adapter_of(wire_format)
+    if wire_format in EMBEDDERS:
+        embedder_of(wire_format)
+
+
 def not_carried(request: Request, carried: frozenset[str]) -> list[str]:
     """Names of the fields that ask for something and are not among those that a wire format carries."""
     if carried.issuperset(request.fields):

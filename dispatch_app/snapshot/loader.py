@@ -11,7 +11,7 @@ from django.db.models import Prefetch
 from django.utils import timezone
 
 from dispatch_app.execution.ports import NO_CREDENTIAL, Credential
-from dispatch_app.providers.adapter import adapter_of
+from dispatch_app.providers.adapter import load_format
 from dispatch_app.snapshot.types import (
     RateLimits,
     ServedBudget,
@@ -97,7 +97,7 @@ class SnapshotLoader:
             connection.close()
         for provider, *_ in snapshot.providers.values():
             # Imported here, in a thread: the first request of a format would keep the event loop waiting for it.
-            adapter_of(provider.wire_format)
+            load_format(provider.wire_format)
         return snapshot
 
     def _read(self, epoch: int) -> Snapshot:

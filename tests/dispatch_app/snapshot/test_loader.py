@@ -2,7 +2,7 @@ import pytest
 from django.db import connection
 
 from dispatch_app.execution.ports import NO_CREDENTIAL
-from dispatch_app.providers.adapter import adapter_of
+from dispatch_app.providers.adapter import adapter_of, embedder_of
 from dispatch_app.snapshot.loader import SnapshotLoader, load_snapshot
 from policies_app.models import (
     Credential,
@@ -169,15 +169,17 @@ def test_a_kept_version_follows_the_catalogue():
 
 def test_the_formats_of_all_providers_are_imported_before_a_request_needs_them():
     make_provider("bedrock", wire_format=WireFormat.BEDROCK_CONVERSE)
-    make_provider("gemini", wire_format=WireFormat.GEMINI)
+    make_provider("anthropic", wire_format=WireFormat.ANTHROPIC_MESSAGES)
     adapter_of.cache_clear()
+    embedder_of.cache_clear()
 
     load_snapshot()
 
-    imported = adapter_of.cache_info().currsize
-    for wire_format in (WireFormat.BEDROCK_CONVERSE, WireFormat.GEMINI):
+    imported = adapter_of.cache_info().currsize, embedder_of.cache_info().currsize
+    for wire_format in (WireFormat.BEDROCK_CONVERSE, WireFormat.ANTHROPIC_MESSAGES):
         adapter_of(wire_format)
-    assert imported == adapter_of.cache_info().currsize == 2
+    embedder_of(WireFormat.BEDROCK_CONVERSE)
+    assert imported == (adapter_of.cache_info().currsize, embedder_of.cache_info().currsize) == (2, 1)
 
 
 def test_the_models_of_a_disabled_provider_are_disabled():
