@@ -129,7 +129,7 @@ class Embedder(Protocol):
     def dropped(self, request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
         """See `Adapter.dropped`."""
 
-    def parse_reply(
+    async def parse_reply(
         self,
         body: bytes,
         *,
@@ -139,6 +139,8 @@ class Embedder(Protocol):
         first_byte_at: float,
     ) -> Reply:
         """Read the reply to `request`. `header` gives one of its headers by its name in lower case.
+
+        What is long is read in turns with what else the event loop has to do.
 
         :raises UpstreamError: if it is not what the wire format promises.
         """

@@ -12,11 +12,10 @@ import msgspec
 
 from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.errors import InvalidReplyError
-from dispatch_app.execution.vectors import Vector
 from dispatch_app.providers.adapter import Built, Prepared
 from dispatch_app.providers.openai_chat import model_name
 from dispatch_app.providers.quirks import encoded
-from dispatch_app.providers.vectors import reply_of, vector_of
+from dispatch_app.providers.vectors import reply_of
 from policies_app.routing.types import Candidate, CatalogueModel, Usage
 
 
@@ -25,7 +24,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Embedding(msgspec.Struct):
-    embedding: str | list[float]
+    embedding: msgspec.Raw
     index: int
 
 
@@ -50,7 +49,7 @@ def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     return ()
 
 
-def parse_reply(
+async def parse_reply(
     body: bytes,
     *,
     request: Request,
@@ -65,11 +64,11 @@ def parse_reply(
         raise InvalidReplyError(wire_status=wire_status) from error
     usage = _read_usage(told.usage)
     try:
-        vectors = _in_order(told.data)
+        written = _in_order(told.data)
     except ValueError as error:
         raise InvalidReplyError(wire_status=wire_status, usage=usage) from error
-    return reply_of(
-        vectors,
+    return await reply_of(
+        written,
         request=request,
         model=model_name(told.model),
         usage=usage,
@@ -78,15 +77,15 @@ def parse_reply(
     )
 
 
-def _in_order(data: list[_Embedding]) -> list[Vector]:
+def _in_order(data: list[_Embedding]) -> list[msgspec.Raw]:
     """The vectors by their index.
 
-    :raises ValueError: if one is missing, comes twice or is not in base 64.
+    :raises ValueError: if one is missing or comes twice.
     """
     data = sorted(data, key=lambda item: item.index)
     if [item.index for item in data] != list(range(len(data))):
         raise ValueError("an index is missing")
-    return [vector_of(item.embedding) if isinstance(item.embedding, str) else item.embedding for item in data]
+    return [item.embedding for item in data]
 
 
 def _read_usage(raw: Any) -> Usage | None:

@@ -74,10 +74,11 @@ class ProviderUpstream:
         ):
             timer.reply_begins()
             _check_media_type(response, route.adapter.REPLY_MEDIA_TYPE)
-            limit = MOST_VECTORS_BYTES if _is_for_embeddings(call.request) else MOST_REPLY_BYTES
-            body = await _read(response, limit=limit, timer=timer)
-            return _parse_reply(
-                route, call.request, response=response, body=body, first_byte_at=timer.first_byte_at
+            if _is_for_embeddings(call.request):
+                return await _read_vectors(route, call.request, response=response, timer=timer)
+            body = await _read(response, limit=MOST_REPLY_BYTES, timer=timer)
+            return route.adapter.parse_reply(
+                body, wire_status=response.status_code, first_byte_at=timer.first_byte_at
             )
 
     @asynccontextmanager
@@ -216,17 +217,15 @@ def _is_for_embeddings(request: Request) -> bool:
     return request.operation is Operation.EMBEDDINGS
 
 
-def _parse_reply(
-    route: _Route, request: Request, *, response: httpx.Response, body: bytes, first_byte_at: float
-) -> Reply:
-    if not _is_for_embeddings(request):
-        return route.adapter.parse_reply(body, wire_status=response.status_code, first_byte_at=first_byte_at)
-    return embedder_of(route.provider.wire_format).parse_reply(
+async def _read_vectors(route: _Route, request: Request, *, response: httpx.Response, timer: _Timer) -> Reply:
+    body = await _read(response, limit=MOST_VECTORS_BYTES, timer=timer)
+    timer.pause()
+    return await embedder_of(route.provider.wire_format).parse_reply(
         body,
         request=request,
         header=lambda name: _header(response, name),
         wire_status=response.status_code,
-        first_byte_at=first_byte_at,
+        first_byte_at=timer.first_byte_at,
     )
 
 

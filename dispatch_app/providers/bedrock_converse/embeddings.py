@@ -11,7 +11,6 @@ import msgspec
 
 from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.errors import InvalidReplyError, UnreachableError
-from dispatch_app.execution.vectors import Vector
 from dispatch_app.providers.adapter import Built, Prepared
 from dispatch_app.providers.bedrock_converse.request import addressed
 from dispatch_app.providers.quirks import encoded
@@ -23,23 +22,24 @@ _INPUT_TYPES = frozenset({"search_document", "search_query", "classification", "
 _USUAL_INPUT_TYPE = "search_document"
 """Cohere has to be told what texts are for, and OpenAI's format has no word for it."""
 _COUNT = b"x-amzn-bedrock-input-token-count"
+_NO_VECTOR = msgspec.Raw()
 _CARRIED = frozenset({"input", "dimensions"})
 
 
 class _ByType(msgspec.Struct):
-    floats: list[list[float]] = msgspec.field(name="float")
+    floats: list[msgspec.Raw] = msgspec.field(name="float")
 
 
 class _Embeddings(msgspec.Struct, rename="camel"):
     """Titan's reply, which has one vector, or Cohere's."""
 
-    embedding: list[float] | None = None
+    embedding: msgspec.Raw = _NO_VECTOR
     input_text_token_count: int | None = None
-    embeddings: list[list[float]] | _ByType | None = None
+    embeddings: list[msgspec.Raw] | _ByType | None = None
 
     @property
-    def vectors(self) -> list[Vector]:
-        if self.embedding is not None:
+    def written(self) -> list[msgspec.Raw]:
+        if self.embedding is not _NO_VECTOR:
             return [self.embedding]
         told = self.embeddings
         return [*(told.floats if isinstance(told, _ByType) else told or [])]
@@ -70,7 +70,7 @@ def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     return tuple(name for name, value in request.fields.items() if name not in carried and value)
 
 
-def parse_reply(
+async def parse_reply(
     body: bytes,
     *,
     request: Request,
@@ -83,8 +83,8 @@ def parse_reply(
         told = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReplyError(wire_status=wire_status) from error
-    return reply_of(
-        told.vectors,
+    return await reply_of(
+        told.written,
         request=request,
         model="",
         usage=_read_usage(told.input_text_token_count, header(_COUNT)),

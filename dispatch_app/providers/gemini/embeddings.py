@@ -32,7 +32,7 @@ class _Reported(msgspec.Struct, rename="camel"):
 
 
 class _Embedding(msgspec.Struct):
-    values: list[float]
+    values: msgspec.Raw
 
 
 class _Embeddings(msgspec.Struct, rename="camel"):
@@ -63,7 +63,7 @@ def dropped(request: Request, *, model: CatalogueModel) -> tuple[str, ...]:
     return tuple(name for name, value in request.fields.items() if name not in carried and value)
 
 
-def parse_reply(
+async def parse_reply(
     body: bytes,
     *,
     request: Request,
@@ -76,7 +76,7 @@ def parse_reply(
         told = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReplyError(wire_status=wire_status) from error
-    return reply_of(
+    return await reply_of(
         [embedding.values for embedding in told.embeddings],
         request=request,
         model="",

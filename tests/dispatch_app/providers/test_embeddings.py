@@ -1,5 +1,6 @@
 """Each wire format's embeddings as the vendors' pages have them."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from dispatch_app.execution.errors import InvalidReplyError
 from dispatch_app.execution.vectors import numbers_of
 from dispatch_app.providers.adapter import Built, adapter_of, dropped_for, embedder_of
 from dispatch_app.providers.quirks import adapted, dropped
+from dispatch_app.providers.vectors import VECTORS_A_TURN
 from policies_app.routing.codes import RefusedParameter, SystemRole, WireFormat
 from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Usage
@@ -45,10 +47,10 @@ def build(wire_format: WireFormat, request: Request, *, wire_name: str, **provid
     return embedder_of(wire_format).build(request=request, candidate=candidate, prepared=prepared, now=NOW)
 
 
-def parse(
+async def parse(
     wire_format: WireFormat, told: Any, request: Request, *, headers: dict[str, str] | None = None
 ) -> Reply:
-    return embedder_of(wire_format).parse_reply(
+    return await embedder_of(wire_format).parse_reply(
         told if isinstance(told, bytes) else json.dumps(told).encode(),
         request=request,
         header=lambda name: (headers or {}).get(name.decode()),
@@ -67,10 +69,12 @@ def test_a_request_is_said_as_the_vendors_page_says(wire_format: WireFormat, fix
 
 
 @pytest.mark.parametrize(("wire_format", "fixture"), fixtures("embeddings_replies"))
-def test_a_reply_is_read_as_the_vendors_page_says(wire_format: WireFormat, fixture: dict[str, Any]) -> None:
+async def test_a_reply_is_read_as_the_vendors_page_says(
+    wire_format: WireFormat, fixture: dict[str, Any]
+) -> None:
     request = a_request(texts=fixture["inputs"])
 
-    reply = parse(wire_format, fixture["wire"], request, headers=fixture.get("headers"))
+    reply = await parse(wire_format, fixture["wire"], request, headers=fixture.get("headers"))
 
     canonical = fixture["canonical"]
     assert [numbers_of(vector) for vector in reply.vectors] == canonical["vectors"]
@@ -140,17 +144,44 @@ def test_embeddings_have_an_address_of_their_own(
         {"data": [{"embedding": "AACAPwAA", "index": 0}, {"embedding": "AACAPwAA", "index": 1}]},
         {"data": [{"embedding": "AADAfwAAgD8=", "index": 0}, {"embedding": "AACAPwAAgD8=", "index": 1}]},
         {"data": [{"embedding": "AACAfwAAgD8=", "index": 0}, {"embedding": "AACAPwAAgD8=", "index": 1}]},
+        {"data": [{"embedding": [None, 0], "index": 0}, {"embedding": [1.0, 0], "index": 1}]},
+        {"data": [{"embedding": {}, "index": 0}, {"embedding": [1.0, 0], "index": 1}]},
         {"data": [{"embedding": [1e39, 0], "index": 0}, {"embedding": [1.0, 0], "index": 1}]},
     ],
 )
-def test_what_is_not_one_sound_vector_for_each_text_is_an_invalid_reply(told: Any) -> None:
+async def test_what_is_not_one_sound_vector_for_each_text_is_an_invalid_reply(told: Any) -> None:
     with pytest.raises(InvalidReplyError):
-        parse(WireFormat.OPENAI_CHAT, told, a_request(texts=2, dimensions=2))
+        await parse(WireFormat.OPENAI_CHAT, told, a_request(texts=2, dimensions=2))
 
 
-def test_an_invalid_reply_says_what_was_used_nevertheless() -> None:
+async def test_others_have_their_turn_while_many_vectors_are_read() -> None:
+    texts = 5 * VECTORS_A_TURN
+    told = {"data": [{"embedding": [0.5, float(index)], "index": index} for index in range(texts)]}
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count_turns())
+    reply = await embedder_of(WireFormat.OPENAI_CHAT).parse_reply(
+        json.dumps(told).encode(),
+        request=a_request(texts=texts),
+        header=lambda _name: None,
+        wire_status=200,
+        first_byte_at=1.0,
+    )
+    other.cancel()
+
+    assert reply.vectors == [[0.5, float(index)] for index in range(texts)]
+    assert turns >= 5
+
+
+async def test_an_invalid_reply_says_what_was_used_nevertheless() -> None:
     with pytest.raises(InvalidReplyError) as raised:
-        parse(WireFormat.OPENAI_CHAT, {"data": [], "usage": {"prompt_tokens": 5}}, a_request())
+        await parse(WireFormat.OPENAI_CHAT, {"data": [], "usage": {"prompt_tokens": 5}}, a_request())
 
     assert raised.value.usage == Usage(input_tokens=5)
 
