@@ -47,18 +47,21 @@ class Provider(models.Model):
     )
     base_url = models.URLField(
         max_length=500,
-        help_text="Up to and including the version, e.g. https://api.openai.com/v1. No key, query or user in it.",
+        help_text="What the protocol's own paths follow: OpenAI's and Anthropic's ends with /v1, Gemini's with /v1beta,"
+        " Azure's with /openai (or /openai/v1, without an API version), Bedrock's with its host. No key, query or user in it.",
     )
     api_version = models.CharField(
         max_length=32,
         blank=True,
         validators=[RegexValidator(r"^[A-Za-z0-9.-]*$", "Letters, digits, dots and hyphens only.")],
-        help_text="For formats that have one: Azure's api-version, Anthropic's anthropic-version.",
+        help_text="Azure's api-version (without one, models are no deployments), or Anthropic's anthropic-version"
+        " (2023-06-01, if empty). Other protocols have none.",
     )
     region = models.SlugField(
         max_length=64,
         blank=True,
-        help_text="Where it runs, if the vendor has several: told apart when one fails.",
+        help_text="What Bedrock's requests are signed for, if an access key signs them; empty for the region that the host"
+        " names. Other protocols do not look at it.",
     )
     allow_private_network = models.BooleanField(
         default=False,
@@ -69,7 +72,8 @@ class Provider(models.Model):
     first_byte_timeout_ms = models.PositiveIntegerField(
         default=30_000,
         validators=[MinValueValidator(1)],
-        help_text="From the request's last byte to the reply's first.",
+        help_text="From the beginning of a call, connecting included, to the reply's first byte. A model that is cold"
+        " has its cold penalty in addition.",
     )
     idle_timeout_ms = models.PositiveIntegerField(
         default=30_000,
@@ -77,12 +81,14 @@ class Provider(models.Model):
         help_text="Longest silence between two parts of a reply.",
     )
     bills_server_errors = models.BooleanField(
-        default=False, help_text="On: a 5xx is charged at the worst case, because the vendor may bill it."
+        default=False,
+        help_text="On: what fails at the vendor, such as a 5xx, is charged at the worst case, because it may be billed.",
     )
     bills_after_cut = models.BooleanField(
         default=True,
         help_text="On: an answer that is cut off is charged what was reserved, because the vendor may go on and bill it"
-        " to its end. Off: by what had come, for vendors that stop when the connection closes.",
+        " to its end. Off: by what had come, for vendors that stop when the connection closes; but what may have been"
+        " thought unseen, as it was reserved.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
