@@ -11,50 +11,18 @@ import pytest
 from policies_app.routing.codes import WireFormat
 from sandbox.faults import Fault, FaultKind
 from sandbox.server import SandboxServer
-from tests.factories import make_key, make_policy, make_provider, make_tenant
-from tests.running_servers import (
-    VENDOR_SECRET,
-    RunningGateway,
-    attempt_rows,
-    dispatch_rows,
-    make_sandbox_fleet,
-    publish,
-)
-
-QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
-BOTH: list[Any] = [{"role": "user", "content": "Use get_weather and get_time for Paris."}]
-CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
-TOOLS: list[Any] = [
-    {"type": "function", "function": {"name": "get_weather", "parameters": CITY}},
-    {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}},
-]
-OWN_TOOLS: list[Any] = [
-    {"name": "get_weather", "input_schema": CITY},
-    {"name": "get_time", "input_schema": {"type": "object"}},
-]
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+from tests.factories import make_provider
+from tests.running_servers import VENDOR_SECRET, RunningGateway, dispatch_rows
+from tests.wire.behind import BOTH, OWN_TOOLS, PIXEL, QUESTION, TOOLS, cost_nanos, open_to, sent
 
 
 @pytest.fixture
 def key(vendor: SandboxServer, gateway: RunningGateway) -> str:
     """The key of a tenant whose policy `auto` has one model, behind Anthropic's format."""
     provider = make_provider(base_url=vendor.base_url, wire_format=WireFormat.ANTHROPIC_MESSAGES)
-    fleet = make_sandbox_fleet(vendor.base_url, provider=provider)
-    publish(make_policy("auto", models=[fleet.frontier], baseline_model=fleet.frontier))
-    key = make_key(make_tenant()).text
+    _, key = open_to(provider)
     gateway.catch_up()
     return key
-
-
-@pytest.fixture
-def client(gateway: RunningGateway, key: str) -> openai.OpenAI:
-    return gateway.client(key)
-
-
-@pytest.fixture
-def own_client(gateway: RunningGateway, key: str) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0, timeout=30) as client:
-        yield client
 
 
 @pytest.fixture
@@ -64,25 +32,17 @@ def sdk(vendor: SandboxServer) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
-def cost_nanos() -> int:
-    return sum(int(row["cost_nanos"]) for row in attempt_rows())
-
-
-def sent(vendor: SandboxServer) -> Any:
-    return json.loads(vendor.journal.requests[-1].body)
-
-
 @pytest.mark.parametrize("thinks", [False, True])
 def test_the_official_client_cannot_tell_the_vendor_from_the_gateway(
-    sdk: anthropic.Anthropic, own_client: anthropic.Anthropic, vendor: SandboxServer, thinks: bool
+    sdk: anthropic.Anthropic, claude: anthropic.Anthropic, vendor: SandboxServer, thinks: bool
 ) -> None:
     thinking: Any = {"thinking": {"type": "enabled", "budget_tokens": 1_024}} if thinks else {}
     asked: Any = {"max_tokens": 2_000, "messages": BOTH, "tools": OWN_TOOLS, **thinking}
     direct = sdk.messages.create(model="sandbox-frontier", **asked)
     vendor.ledger.clear()
 
-    through = own_client.messages.create(model="auto", **asked)
-    with own_client.messages.stream(model="auto", **asked) as stream:
+    through = claude.messages.create(model="auto", **asked)
+    with claude.messages.stream(model="auto", **asked) as stream:
         streamed = stream.get_final_message()
 
     expected = [block.model_dump(exclude_none=True) for block in direct.content]
@@ -94,7 +54,7 @@ def test_the_official_client_cannot_tell_the_vendor_from_the_gateway(
 
 
 def test_thoughts_come_back_to_the_vendor_that_signed_them(
-    client: openai.OpenAI, own_client: anthropic.Anthropic, vendor: SandboxServer
+    client: openai.OpenAI, claude: anthropic.Anthropic, vendor: SandboxServer
 ) -> None:
     """The vendor checks its signatures: a thought that was changed on the way would be refused."""
     first = client.chat.completions.create(
@@ -117,11 +77,11 @@ def test_thoughts_come_back_to_the_vendor_that_signed_them(
     blocks = sent(vendor)["messages"][1]["content"]
     assert [block["type"] for block in blocks] == ["thinking", "tool_use", "tool_use"]
 
-    own = own_client.messages.create(
+    own = claude.messages.create(
         model="auto", max_tokens=2_000, messages=QUESTION, thinking={"type": "adaptive"}
     )
     again: list[Any] = [*QUESTION, {"role": "assistant", "content": own.content}, *QUESTION]
-    own_client.messages.create(model="auto", max_tokens=2_000, messages=again)
+    claude.messages.create(model="auto", max_tokens=2_000, messages=again)
     assert sent(vendor)["messages"][1]["content"][0]["type"] == "thinking"
 
 
@@ -143,13 +103,13 @@ def test_openais_client_gets_its_own_words_and_the_vendors_price(
 
 
 def test_what_is_cached_costs_what_the_vendor_bills(
-    own_client: anthropic.Anthropic, vendor: SandboxServer
+    claude: anthropic.Anthropic, vendor: SandboxServer
 ) -> None:
     system: list[Any] = [
         {"type": "text", "text": "Know this. " * 600, "cache_control": {"type": "ephemeral"}}
     ]
     answers = [
-        own_client.messages.create(model="auto", max_tokens=50, system=system, messages=QUESTION)
+        claude.messages.create(model="auto", max_tokens=50, system=system, messages=QUESTION)
         for _ in range(2)
     ]
 

@@ -1,7 +1,6 @@
 """OpenAI's and Anthropic's official clients in front, Bedrock behind: signed requests, event streams, the vendor's own bill."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -13,11 +12,11 @@ from policies_app.routing.codes import WireFormat
 from policies_app.services.credentials import set_provider_secret
 from sandbox.faults import Fault, FaultKind
 from sandbox.server import SandboxServer
-from tests.factories import make_key, make_policy, make_provider, make_tenant
-from tests.running_servers import ACCESS_KEY, RunningGateway, attempt_rows, make_sandbox_fleet, publish
+from tests.factories import make_provider
+from tests.running_servers import ACCESS_KEY, RunningGateway
+from tests.wire.behind import ANSWER, QUESTION, cost_nanos, open_to
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.sandbox-frontier:0"
-QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -35,36 +34,19 @@ def key(bedrock: SandboxServer, gateway: RunningGateway) -> str:
     provider = make_provider(
         base_url=bedrock.origin, wire_format=WireFormat.BEDROCK_CONVERSE, region="us-east-1"
     )
-    fleet = make_sandbox_fleet(bedrock.origin, provider=provider)
+    fleet, key = open_to(provider)
     set_provider_secret(
         credential=Credential.objects.get(provider=provider), secret=ACCESS_KEY, author_name="test"
     )
     Model.objects.filter(pk=fleet.frontier.pk).update(wire_name=ARN)
-    publish(make_policy("auto", models=[fleet.frontier], baseline_model=fleet.frontier))
-    text = make_key(make_tenant()).text
     gateway.catch_up()
-    return text
-
-
-@pytest.fixture
-def client(gateway: RunningGateway, key: str) -> openai.OpenAI:
-    return gateway.client(key)
-
-
-@pytest.fixture
-def claude(gateway: RunningGateway, key: str) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0, timeout=30) as client:
-        yield client
-
-
-def cost_nanos() -> int:
-    return sum(int(row["cost_nanos"]) for row in attempt_rows())
+    return key
 
 
 def test_a_plain_answer_costs_what_the_vendor_bills(client: openai.OpenAI, bedrock: SandboxServer) -> None:
     reply = client.chat.completions.create(model="auto", messages=QUESTION)
 
-    assert reply.choices[0].message.content == "The capital of France is Paris."
+    assert reply.choices[0].message.content == ANSWER
     assert reply.choices[0].finish_reason == "stop"
     assert cost_nanos() == bedrock.ledger.total_nanos > 0
     (request,) = bedrock.journal.requests
@@ -82,7 +64,7 @@ def test_a_stream_says_the_same_and_costs_what_the_vendor_bills(
     )
 
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert text == "The capital of France is Paris."
+    assert text == ANSWER
     (entry,) = bedrock.ledger.entries
     usage = chunks[-1].usage
     assert usage is not None

@@ -1,7 +1,6 @@
 """OpenAI's and Anthropic's official clients in front, the Gemini API behind: signed calls, thoughts unasked, the vendor's own bill."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -12,30 +11,21 @@ from policies_app.models import Provider
 from policies_app.routing.codes import WireFormat
 from sandbox.faults import Fault, FaultKind
 from sandbox.server import SandboxServer, serve_in_thread
-from tests.factories import make_key, make_policy, make_provider, make_tenant
-from tests.running_servers import (
-    VENDOR_SECRET,
-    RunningGateway,
-    attempt_rows,
-    dispatch_rows,
-    make_sandbox_fleet,
-    publish,
-    until,
+from tests.factories import make_provider
+from tests.running_servers import VENDOR_SECRET, RunningGateway, attempt_rows, dispatch_rows, until
+from tests.wire.behind import (
+    ANSWER,
+    BOTH,
+    CITY,
+    OWN_TOOLS,
+    PIXEL,
+    QUESTION,
+    TOOLS,
+    cost_nanos,
+    open_to,
+    sent,
 )
 
-ANSWER = "The capital of France is Paris."
-QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
-BOTH: list[Any] = [{"role": "user", "content": "Use get_weather and get_time for Paris."}]
-CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
-TOOLS: list[Any] = [
-    {"type": "function", "function": {"name": "get_weather", "parameters": CITY}},
-    {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}},
-]
-OWN_TOOLS: list[Any] = [
-    {"name": "get_weather", "input_schema": CITY},
-    {"name": "get_time", "input_schema": {"type": "object"}},
-]
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 LINK = "https://example.com/cat.png"
 
 
@@ -47,32 +37,10 @@ def shown(url: str) -> list[Any]:
 @pytest.fixture
 def key(vendor: SandboxServer, gateway: RunningGateway) -> str:
     """The key of a tenant whose policy `auto` has one model, behind Gemini's format."""
-    base_url = f"{vendor.origin}/v1beta"
-    provider = make_provider(base_url=base_url, wire_format=WireFormat.GEMINI)
-    fleet = make_sandbox_fleet(base_url, provider=provider)
-    publish(make_policy("auto", models=[fleet.frontier], baseline_model=fleet.frontier))
-    key = make_key(make_tenant()).text
+    provider = make_provider(base_url=f"{vendor.origin}/v1beta", wire_format=WireFormat.GEMINI)
+    _, key = open_to(provider)
     gateway.catch_up()
     return key
-
-
-@pytest.fixture
-def client(gateway: RunningGateway, key: str) -> openai.OpenAI:
-    return gateway.client(key)
-
-
-@pytest.fixture
-def claude(gateway: RunningGateway, key: str) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0, timeout=30) as client:
-        yield client
-
-
-def cost_nanos() -> int:
-    return sum(int(row["cost_nanos"]) for row in attempt_rows())
-
-
-def sent(vendor: SandboxServer) -> Any:
-    return json.loads(vendor.journal.requests[-1].body)
 
 
 def test_a_plain_answer_costs_what_the_vendor_bills(client: openai.OpenAI, vendor: SandboxServer) -> None:
@@ -377,11 +345,8 @@ def test_when_to_come_back_is_told_to_the_caller(client: openai.OpenAI, vendor: 
 def test_a_key_that_the_vendor_does_not_know_is_not_the_callers_fault(gateway: RunningGateway) -> None:
     """To Google, it is a bad request like any other; only the reason in its body tells."""
     with serve_in_thread(SandboxServer(api_key="AIza-another")) as vendor:
-        base_url = f"{vendor.origin}/v1beta"
-        provider = make_provider(base_url=base_url, wire_format=WireFormat.GEMINI)
-        fleet = make_sandbox_fleet(base_url, provider=provider)
-        publish(make_policy("auto", models=[fleet.frontier], baseline_model=fleet.frontier))
-        key = make_key(make_tenant()).text
+        provider = make_provider(base_url=f"{vendor.origin}/v1beta", wire_format=WireFormat.GEMINI)
+        _, key = open_to(provider)
         gateway.catch_up()
 
         with pytest.raises(openai.APIStatusError) as raised:
