@@ -38,7 +38,9 @@ def status_body(*, status: int, message: str, details: Sequence[_Detail] = ()) -
 def status_body_of(fault: Fault) -> dict[str, Any]:
     """Return the body that tells of a fault. When to come back stands in it, not in a header."""
     wait = fault.format_retry_after()
-    details = () if wait is None else (retry_info(wait),)
+    details = [] if wait is None else [retry_info(wait)]
+    if fault.code == "insufficient_quota":
+        details.append(quota_failure("GenerateRequestsPerDayPerProjectPerModel"))
     message = TOO_LONG if fault.code == "context_length_exceeded" else fault.message
     return status_body(status=fault.status, message=message, details=details)
 
@@ -46,6 +48,11 @@ def status_body_of(fault: Fault) -> dict[str, Any]:
 def retry_info(seconds: str) -> _Detail:
     """Return the detail that says when to come back."""
     return {"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{seconds}s"}
+
+
+def quota_failure(quota: str) -> _Detail:
+    """Return the detail that says which quota is used up."""
+    return {"@type": f"{_TYPE}QuotaFailure", "violations": [{"quotaId": quota}]}
 
 
 def error_info(reason: str) -> _Detail:

@@ -490,6 +490,17 @@ def test_when_to_come_back_stands_in_the_body(vendor: SandboxServer):
     assert detail == {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2s"}
 
 
+def test_a_quota_that_is_used_up_is_named(client: genai.Client, vendor: SandboxServer):
+    vendor.script("insufficient_quota")
+
+    with pytest.raises(ClientError) as raised:
+        ask(client)
+
+    (detail,) = raised.value.details["error"]["details"]
+    assert detail["@type"] == "type.googleapis.com/google.rpc.QuotaFailure"
+    assert "PerDay" in detail["violations"][0]["quotaId"]
+
+
 def test_an_error_in_a_stream_is_raised(client: genai.Client, vendor: SandboxServer):
     vendor.script(Fault(kind=FaultKind.STREAM_ERROR, status=503, message="Overloaded."))
 

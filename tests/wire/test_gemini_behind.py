@@ -342,6 +342,17 @@ def test_when_to_come_back_is_told_to_the_caller(client: openai.OpenAI, vendor: 
     assert 7 <= int(raised.value.response.headers["retry-after"]) <= 9
 
 
+def test_a_days_quota_that_is_used_up_is_no_rate_limit(client: openai.OpenAI, vendor: SandboxServer) -> None:
+    """It is told by the quota's name alone: the seconds beside it would have the caller come back in vain."""
+    vendor.script("insufficient_quota")
+
+    with pytest.raises(openai.APIStatusError) as raised:
+        client.chat.completions.create(model="auto", messages=QUESTION)
+
+    assert (raised.value.status_code, raised.value.code) == (503, "no_target_available")
+    assert [row["fault"] for row in attempt_rows()] == ["quota_exhausted"]
+
+
 def test_a_key_that_the_vendor_does_not_know_is_not_the_callers_fault(gateway: RunningGateway) -> None:
     """To Google, it is a bad request like any other; only the reason in its body tells."""
     with serve_in_thread(SandboxServer(api_key="AIza-another")) as vendor:
