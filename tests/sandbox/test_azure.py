@@ -11,6 +11,7 @@ from openai import AzureOpenAI
 from sandbox.faults import Fault, FaultKind
 from sandbox.refusals import REFUSALS
 from sandbox.server import SandboxServer, serve_in_thread
+from tests.running_servers import NO_TLS
 
 API_KEY = "azure-key"
 VERSION = "2024-10-21"
@@ -38,7 +39,13 @@ def client(vendor: SandboxServer) -> Iterator[AzureOpenAI]:
 
 
 def make_client(vendor: SandboxServer, **shown: Any) -> AzureOpenAI:
-    return AzureOpenAI(azure_endpoint=vendor.origin, api_version=VERSION, max_retries=0, **shown)
+    return AzureOpenAI(
+        azure_endpoint=vendor.origin,
+        api_version=VERSION,
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(verify=NO_TLS),
+        **shown,
+    )
 
 
 def test_the_deployment_stands_in_the_address_and_the_key_in_its_own_header(
@@ -60,7 +67,7 @@ def test_the_deployment_stands_in_the_address_and_the_key_in_its_own_header(
 
 def test_the_body_need_not_name_a_model(vendor: SandboxServer) -> None:
     url = f"{vendor.origin}/openai/deployments/{DEPLOYMENT}/chat/completions?api-version={VERSION}"
-    reply = httpx.post(url, json={"messages": CAPITAL}, headers={"api-key": API_KEY})
+    reply = httpx.post(url, json={"messages": CAPITAL}, headers={"api-key": API_KEY}, verify=NO_TLS)
 
     assert reply.json()["model"] == DEPLOYMENT
 
@@ -127,7 +134,7 @@ def test_a_deployment_that_is_none_is_not_found(client: AzureOpenAI, model: str)
 
 def test_a_version_of_the_api_is_asked_for(vendor: SandboxServer) -> None:
     url = f"{vendor.origin}/openai/deployments/{DEPLOYMENT}/chat/completions"
-    reply = httpx.post(url, json={"messages": CAPITAL}, headers={"api-key": API_KEY})
+    reply = httpx.post(url, json={"messages": CAPITAL}, headers={"api-key": API_KEY}, verify=NO_TLS)
 
     assert (reply.status_code, reply.json()) == (
         404,

@@ -11,7 +11,7 @@ import pytest
 from policies_app.models import Provider
 from sandbox.server import SandboxServer
 from tests.factories import Fleet, make_key, make_policy, make_tenant
-from tests.running_servers import RunningGateway, attempt_rows, make_sandbox_fleet, publish
+from tests.running_servers import NO_TLS, RunningGateway, attempt_rows, make_sandbox_fleet, publish
 
 ANSWER = "The capital of France is Paris."
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
@@ -44,7 +44,10 @@ def client(gateway: RunningGateway, key: str) -> openai.OpenAI:
 @pytest.fixture
 def claude(gateway: RunningGateway, key: str) -> Iterator[anthropic.Anthropic]:
     """Anthropic's client, with the `key` of the module's tenant."""
-    with anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0, timeout=30) as client:
+    http_client = anthropic.DefaultHttpxClient(verify=NO_TLS)
+    with anthropic.Anthropic(
+        base_url=gateway.url, api_key=key, max_retries=0, timeout=30, http_client=http_client
+    ) as client:
         yield client
 
 
