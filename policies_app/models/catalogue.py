@@ -46,11 +46,13 @@ class Provider(models.Model):
         help_text="Protocol that it speaks.",
     )
     base_url = models.URLField(
+        verbose_name="base URL",
         max_length=500,
         help_text="What the protocol's own paths follow: OpenAI's and Anthropic's ends with /v1, Gemini's with /v1beta,"
         " Azure's with /openai (or /openai/v1, without an API version), Bedrock's with its host. No key, query or user in it.",
     )
     api_version = models.CharField(
+        verbose_name="API version",
         max_length=32,
         blank=True,
         validators=[RegexValidator(r"^[A-Za-z0-9.-]*$", "Letters, digits, dots and hyphens only.")],
@@ -68,14 +70,18 @@ class Provider(models.Model):
         help_text="Allow http and private, loopback or link-local addresses: for servers of your own only.",
     )
     enabled = models.BooleanField(default=True, help_text="Off: its models leave every plan.")
-    connect_timeout_ms = models.PositiveIntegerField(default=2_000, validators=[MinValueValidator(1)])
+    connect_timeout_ms = models.PositiveIntegerField(
+        verbose_name="connect timeout, ms", default=2_000, validators=[MinValueValidator(1)]
+    )
     first_byte_timeout_ms = models.PositiveIntegerField(
+        verbose_name="first byte timeout, ms",
         default=30_000,
         validators=[MinValueValidator(1)],
         help_text="From the beginning of a call, connecting included, to the reply's first byte. A model that is cold"
         " has its cold penalty in addition.",
     )
     idle_timeout_ms = models.PositiveIntegerField(
+        verbose_name="idle timeout, ms",
         default=30_000,
         validators=[MinValueValidator(1)],
         help_text="Longest silence between two parts of a reply.",
@@ -169,10 +175,13 @@ class Model(models.Model):
         default=50_000, help_text="Most input tokens that one image can count as; used to reserve money."
     )
     cold_after_s = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Idle seconds after which it must warm up again; empty for never."
+        verbose_name="cold after, s",
+        null=True,
+        blank=True,
+        help_text="Idle seconds after which it must warm up again; empty for never.",
     )
     cold_penalty_ms = models.PositiveIntegerField(
-        default=0, help_text="What a cold start adds to its first byte."
+        verbose_name="cold penalty, ms", default=0, help_text="What a cold start adds to its first byte."
     )
     keep_warm = models.BooleanField(
         default=False, help_text="Ping it before it goes cold, within the keep-warm budget. Pings cost money."

@@ -52,7 +52,9 @@ class JudgeVersion(models.Model):
         validators=[MinValueValidator(0), MaxValueValidator(1)],
         help_text="What counts when the reply is no score, from 0 to 1. 0 accepts nothing by mistake.",
     )
-    timeout_ms = models.PositiveIntegerField(default=10_000, validators=[MinValueValidator(1)])
+    timeout_ms = models.PositiveIntegerField(
+        verbose_name="timeout, ms", default=10_000, validators=[MinValueValidator(1)]
+    )
     max_output_tokens = models.PositiveIntegerField(
         default=16, validators=[MinValueValidator(1)], help_text="A number or a word needs few."
     )

@@ -115,6 +115,7 @@ class Rule(models.Model):
 
     strategy = models.CharField(max_length=16, choices=choices_of(Strategy), default=Strategy.FAILOVER)
     deadline_ms = models.PositiveIntegerField(
+        verbose_name="deadline, ms",
         default=60_000,
         validators=[MinValueValidator(1)],
         help_text="For the whole dispatch, all attempts together.",
@@ -142,6 +143,7 @@ class Rule(models.Model):
         help_text="The next step carries on a stream that broke off after it had begun to reach the client.",
     )
     drain_ms = models.PositiveIntegerField(
+        verbose_name="drain, ms",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -169,11 +171,13 @@ class Rule(models.Model):
         help_text="Who picks, where a judge does: its newest version.",
     )
     patience_ms = models.PositiveIntegerField(
+        verbose_name="patience, ms",
         null=True,
         blank=True,
         help_text="How long to wait for the other answers once one is there; empty: until the deadline.",
     )
     hedge_delay_ms = models.PositiveIntegerField(
+        verbose_name="hedge delay, ms",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -230,6 +234,7 @@ class Step(models.Model):
     position = models.PositiveSmallIntegerField(default=0, help_text="Steps are tried in this order.")
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="steps")
     timeout_ms = models.PositiveIntegerField(
+        verbose_name="timeout, ms",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],

@@ -1,5 +1,6 @@
 """An emergency, from the stop to its end."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
 
@@ -15,12 +16,11 @@ from tests.personas import make_admin, make_ops
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_switch_is_previewed_confirmed_followed_and_lifted_by_somebody_else(sign_in, open_page):
-    fleet = make_fleet()
-    make_published_policy("auto", models=[fleet.small, fleet.mid])
-    # Processes of other tests may serve as well; this one does not follow before it is told to.
+@pytest.fixture
+def web(transactional_db: None) -> Iterator[ServingProcess]:
+    """One that does not follow before it is told to. Processes of other tests may serve as well."""
     now = timezone.now()
-    web = ServingProcess.objects.create(
+    process = ServingProcess.objects.create(
         id=uuid4(),
         hostname="web",
         pid=1,
@@ -29,6 +29,13 @@ def test_a_switch_is_previewed_confirmed_followed_and_lifted_by_somebody_else(si
         acknowledged_at=now,
         seen_at=now + timedelta(hours=1),
     )
+    yield process
+    process.delete()
+
+
+def test_a_switch_is_previewed_confirmed_followed_and_lifted_by_somebody_else(web, sign_in, open_page):
+    fleet = make_fleet()
+    make_published_policy("auto", models=[fleet.small, fleet.mid])
     sign_in(make_ops())
     page = open_page("/admin/policies_app/killswitch/add/")
     expect(page.get_by_label("Model")).to_be_hidden()

@@ -347,7 +347,13 @@ def test_no_plan_exceeds_the_worst_case_of_its_rule(
     document: PolicyDocument, fleet: Catalogue, request: Facts, situation: Situation
 ) -> None:
     # The worst case is stated for one reply, and the text that it supposes fits the context.
-    request = replace(request, choices=1, images=0, input_tokens_bound=request.input_tokens)
+    request = replace(
+        request,
+        choices=1,
+        images=0,
+        input_tokens_bound=request.input_tokens,
+        longest_input_tokens=request.input_tokens,
+    )
     plan = decide(document, fleet, request, situation).plan
     assume(plan is not None)
     assert plan is not None
