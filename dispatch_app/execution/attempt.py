@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
-from dispatch_app.execution.ports import AttemptRecord, Leave, Settlement, Target
+from dispatch_app.execution.cut import Cut
+from dispatch_app.execution.ports import AttemptRecord, Leave, Settlement, Target, UpstreamCall
 from policies_app.routing.types import Candidate, Facts, Usage
+from policies_app.routing.wire_formats import THINKS_UNASKED
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -12,7 +16,7 @@ class RunningAttempt:
     """One attempt while it runs: what is asked of whom, and what has come of it so far.
 
     Of an answer that `comes_whole` nothing is seen until all of it was generated. `leave` is what it has of its model's
-    rate limits.
+    rate limits. `cut` ends what it waits for.
     """
 
     record: AttemptRecord
@@ -25,6 +29,12 @@ class RunningAttempt:
     received_bytes: int = 0
     comes_whole: bool = False
     leave: Leave | None = None
+    cut: Cut = field(default_factory=Cut)
+
+    @property
+    def candidate(self) -> Candidate:
+        """What is asked of the target, and at which bound."""
+        return self.target.candidate
 
     @property
     def may_think(self) -> bool:
@@ -32,9 +42,24 @@ class RunningAttempt:
         return self.request.may_think or self.candidate.model.quirks.may_think
 
     @property
-    def candidate(self) -> Candidate:
-        """What is asked of the target, and at which bound."""
-        return self.target.candidate
+    def shows_what_it_generates(self) -> bool:
+        """Whether what was received of the answer bounds what was generated.
+
+        Where models think unasked, their first part tells how much they have thought; until then, nothing does.
+        """
+        if self.comes_whole or self.may_think:
+            return False
+        return self.first_byte_at is not None or self.candidate.model.wire_format not in THINKS_UNASKED
+
+    def call(self, *, stream: bool) -> UpstreamCall:
+        """The attempt as its vendor's adapter needs it."""
+        request = self.request
+        return UpstreamCall(
+            request=request if request.stream is stream else msgspec.structs.replace(request, stream=stream),
+            candidate=self.candidate,
+            deadline_at=self.deadline_at,
+            credential=self.target.credential,
+        )
 
     def end_leave(self, *, tokens: int) -> None:
         """Return what is left of the leave, once."""
@@ -55,7 +80,6 @@ class Answer:
     model: str
     usage: Usage | None
     wire_status: int
-    first_byte_at: float
     ended_at: float
     reply: Reply | None = None
     parts: list[StreamPart] = field(default_factory=list)

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from dispatch_app.execution.attempt import Answer
 from dispatch_app.execution.attempts import Attempts
 from dispatch_app.execution.canonical import Reply, StreamPart
-from dispatch_app.execution.errors import DispatchError
+from dispatch_app.execution.errors import ClientGoneError, DispatchError, ErrorCode
 from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import Sink
 from dispatch_app.execution.progress import Progress
 from dispatch_app.execution.strategies import STRATEGIES
+from dispatch_app.execution.strategies.accepted import Accepted
+from policies_app.routing.codes import DispatchStatus, RefusalCode
 from policies_app.routing.types import KilledTargets, Usage
 
 __all__ = ["Dispatch", "Order", "Ports", "Progress", "StreamTail"]
+
+_UNWRITTEN = frozenset({ErrorCode.LEDGER_UNAVAILABLE, ErrorCode.IDEMPOTENCY_KEY_IN_FLIGHT})
+"""Without a ledger there is nothing that could be written down, and a repeat is not a dispatch of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ class Dispatch:
         """Stop at once what hard kill switches stop of this dispatch. What they stop of its targets is asked elsewhere."""
         order = self.order
         is_stopped = killed.stop_requests(facts=order.facts, policy=order.policy, rule=order.record.rule)
-        self._attempts.cut_killed(lambda candidate: is_stopped or killed.stop_target(candidate.model))
+        self._attempts.running.cut_killed(lambda candidate: is_stopped or killed.stop_target(candidate.model))
 
     def shut_down(self) -> None:
         """End the dispatch now, as the process has to end: it is settled, and its client is told so."""
@@ -76,14 +81,38 @@ class Dispatch:
 
     async def _answer(self) -> Answer:
         attempts = self._attempts
+        accepted: Accepted | None = None
         try:
             accepted = await STRATEGIES[self.order.plan.strategy](attempts)
         except DispatchError as error:
             attempts.error = error
-            accepted = None
         finally:
-            attempts.end_drain()
+            attempts.running.end_drain()
+        attempts.close()
         if accepted is None:
-            raise await attempts.give_up()
-        await attempts.succeed(accepted.answer, validated=accepted.validated)
+            raise await self._give_up()
+        await self._succeed(accepted)
         return accepted.answer
+
+    async def _succeed(self, accepted: Accepted) -> None:
+        """End by an answer, whether or not its client is still there."""
+        attempts = self._attempts
+        attempts.progress.validated = accepted.validated
+        status, error = DispatchStatus.SUCCEEDED, None
+        if attempts.is_abandoned:
+            status, error = DispatchStatus.CLIENT_DISCONNECTED, ClientGoneError().as_dispatch_error()
+        await attempts.postings.end(status, answer=accepted.answer, error=error)
+
+    async def _give_up(self) -> DispatchError:
+        """End without an answer; the error to raise."""
+        attempts = self._attempts
+        was_asked, is_abandoned = attempts.progress.attempts > 0, attempts.is_abandoned
+        error = attempts.error or DispatchError.of_refusal(RefusalCode.NO_TARGET_AVAILABLE)
+        if is_abandoned and (attempts.error is None or not was_asked):
+            error = ClientGoneError().as_dispatch_error()
+        if was_asked or error.code not in _UNWRITTEN:
+            status = DispatchStatus.FAILED if was_asked else DispatchStatus.REFUSED
+            if is_abandoned:
+                status = DispatchStatus.CLIENT_DISCONNECTED
+            await attempts.postings.end(status, answer=None, error=error)
+        return error

@@ -44,7 +44,7 @@ class Reception:
     """Notes what the parts of one attempt say of it, and whether they come to a whole answer."""
 
     def __init__(self, *, attempt: RunningAttempt, clock: Clock, claim: Claim | None = None) -> None:
-        self._attempt = attempt
+        self.attempt = attempt
         self._clock = clock
         self._claim = claim
         self._has_choices = False
@@ -57,7 +57,7 @@ class Reception:
 
         :raises SupersededError: if another attempt had its first byte before this one.
         """
-        attempt = self._attempt
+        attempt = self.attempt
         # What was generated is paid for, also if it came too late.
         attempt.received_bytes += part.generated_bytes
         self.usage = part.usage or self.usage
@@ -71,7 +71,7 @@ class Reception:
     @property
     def final_usage(self) -> Usage | None:
         """What the vendor reported once all choices were complete. What it says in their midst is no last word."""
-        return self.usage if len(self._finished) >= self._attempt.request.choices else None
+        return self.usage if len(self._finished) >= self.attempt.request.choices else None
 
     def end(self) -> None:
         """The vendor says that this was all.
@@ -112,20 +112,18 @@ class Collecting:
 class Forwarding:
     """Hands an answer to the client as it comes, but for its last part, which waits until the dispatch is settled."""
 
-    def __init__(
-        self, *, reception: Reception, sink: Sink, deadline_at: float, choices: int, delivered: Delivered
-    ) -> None:
-        self.reception = reception
+    def __init__(self, *, reception: Reception, sink: Sink, delivered: Delivered) -> None:
         self.parts: list[StreamPart] = []
+        self._reception = reception
         self._sink = sink
-        self._deadline_at = deadline_at
-        self._unfinished = choices
+        self._deadline_at = reception.attempt.deadline_at
+        self._unfinished = reception.attempt.request.choices
         self._delivered = delivered
         self._continues = delivered.has_begun
 
     async def take(self, part: StreamPart) -> None:
         """Forward a part, or keep it if it is among the last."""
-        part = self.reception.note(part)
+        part = self._reception.note(part)
         if not part.choices:
             # Nothing for the client: the stream has not begun by it.
             return

@@ -93,7 +93,7 @@ class Onward:
         if not self._attempts.ports.retries.spend(now=self._attempts.ports.clock.monotonic()):
             return None
         self._retried.add(target.model.name)
-        await self._attempts.flush()
+        await self._attempts.postings.flush()
         await asyncio.sleep(wait_s)
         return Turn(target=target, role=AttemptRole.RETRY) if self._attempts.may_go_on else None
 

@@ -275,12 +275,11 @@ class Upstream(Protocol):
 class Sink(Protocol):
     """Where the parts of a streamed reply go; see `dispatch_app.gateway.streaming`."""
 
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the client hung up. From then on parts are taken and dropped."""
-
     def on_abandoned(self, callback: Callable[[], None] | None) -> None:
-        """Have `callback`, and no earlier one, called when the client hangs up; at once if it has."""
+        """Have `callback`, and no earlier one, called when the client hangs up; at once if it has.
+
+        From then on parts are taken and dropped.
+        """
 
     def offer(self, part: StreamPart) -> bool:
         """Forward a part if there is room for it; False while the client is behind."""

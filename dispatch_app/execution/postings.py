@@ -5,60 +5,16 @@ one row of the ledger's batch.
 """
 
 import asyncio
-from dataclasses import dataclass
 
 from dispatch_app.execution.attempt import Answer, PastAttempt, RunningAttempt
+from dispatch_app.execution.conclusion import Conclusion, milliseconds, milliseconds_since
 from dispatch_app.execution.errors import DispatchError
 from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.ports import DispatchOutcome, Finding, Settlement
+from dispatch_app.execution.ports import DispatchOutcome
 from dispatch_app.execution.progress import Progress
-from dispatch_app.execution.settlement import Charge
-from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass
+from policies_app.routing.codes import DispatchStatus
 from policies_app.routing.money import cost_nanos
 from policies_app.routing.types import Usage
-
-_CUT_HERE = frozenset({FaultClass.SUPERSEDED, FaultClass.KILLED, FaultClass.SHUT_DOWN})
-_CHECKS = frozenset({AttemptRole.JUDGE, AttemptRole.SAMPLE})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
-    """How one attempt ended. `is_void` says that provably no byte of it was sent."""
-
-    attempt: RunningAttempt
-    charge: Charge
-    ended_at: float
-    wire_status: int | None = None
-    fault: FaultClass | None = None
-    retry_after_s: int | None = None
-    model: str = ""
-    validation: tuple[Finding, ...] = ()
-    is_void: bool = False
-
-    @property
-    def is_unasked(self) -> bool:
-        """Whether the target was never asked: that says nothing of it."""
-        return self.is_void and self.fault is None
-
-    @property
-    def is_waste(self) -> bool:
-        """Whether it was this side's doing that the attempt is not the answer: beaten, not taken, or cut by a switch or a stop.
-
-        What a vendor's fault or a client that hangs up costs is not, and checks are no answers.
-        """
-        if self.fault is not None:
-            return self.fault in _CUT_HERE
-        return self.attempt.record.role not in _CHECKS
-
-    @property
-    def latency_ms(self) -> int:
-        """From the first byte sent to the end."""
-        return milliseconds(self.ended_at - self.attempt.started_at)
-
-    @property
-    def first_byte_ms(self) -> int | None:
-        """From the first byte sent to the first that came, None if none did."""
-        return _since(self.attempt.started_at, self.attempt.first_byte_at)
 
 
 class Postings:
@@ -110,7 +66,10 @@ class Postings:
     async def _post(
         self, waiting: list[Conclusion], *, ending: Conclusion | None, outcome: DispatchOutcome | None
     ) -> None:
-        settlements = [self._settlement(item, outcome if item is ending else None) for item in waiting]
+        settlements = [
+            item.settlement(settled_at=self._ports.clock.now(), outcome=outcome if item is ending else None)
+            for item in waiting
+        ]
         self._progress.past += [
             PastAttempt(record=item.attempt.record, candidate=item.attempt.candidate, settlement=settlement)
             for item, settlement in zip(waiting, settlements, strict=True)
@@ -119,26 +78,6 @@ class Postings:
         # Several go together, so that they share a commit; one does not need a task of its own.
         are_settled = await asyncio.gather(*posting) if len(posting) > 1 else [await only for only in posting]
         self._progress.is_settled = self._progress.is_settled and all(are_settled)
-
-    def _settlement(self, item: Conclusion, outcome: DispatchOutcome | None) -> Settlement:
-        record = item.attempt.record
-        return Settlement(
-            attempt_id=record.id,
-            attempt_created_at=record.created_at,
-            state=AttemptState.VOIDED if item.is_void else AttemptState.SETTLED,
-            wire_status=item.wire_status,
-            fault=item.fault,
-            response_model=item.model,
-            validation=item.validation,
-            usage=item.charge.usage,
-            cost_nanos=item.charge.cost_nanos,
-            estimated=item.charge.estimated,
-            cold=item.attempt.candidate.cold_penalty_ms > 0,
-            latency_ms=item.latency_ms,
-            first_byte_ms=item.first_byte_ms,
-            settled_at=self._ports.clock.now(),
-            outcome=outcome,
-        )
 
     def _outcome(
         self, status: DispatchStatus, *, answer: Answer | None, error: DispatchError | None
@@ -156,7 +95,9 @@ class Postings:
             baseline_cost_nanos=self._baseline_cost_nanos(answer),
             wasted_nanos=self._wasted_nanos(answer),
             total_ms=milliseconds(total_s),
-            first_byte_ms=None if answer is None else _since(received_at, answer.first_byte_at),
+            first_byte_ms=None
+            if answer is None
+            else milliseconds_since(received_at, answer.attempt.first_byte_at),
             overhead_us=round(max(0.0, total_s - progress.upstream_s) * 1_000_000),
             finished_at=self._ports.clock.now(),
         )
@@ -176,12 +117,3 @@ class Postings:
             for attempt, item in self._conclusions.items()
             if attempt is not given and item.is_waste
         )
-
-
-def milliseconds(seconds: float) -> int:
-    """Whole milliseconds, not below zero."""
-    return max(0, round(seconds * 1000))
-
-
-def _since(start: float, moment: float | None) -> int | None:
-    return None if moment is None else milliseconds(moment - start)

@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 
 from dispatch_app.execution.credentials import in_order
 from dispatch_app.execution.envelope import Envelope
-from dispatch_app.execution.ports import CredentialsOf, Health, Target
+from dispatch_app.execution.ports import CredentialsOf, Health, Target, TargetReport
+from policies_app.routing.codes import FaultClass
 from policies_app.routing.types import Candidate
+
+_NO_CALL = TargetReport(
+    fault=FaultClass.SUPERSEDED, retry_after_s=None, first_byte_ms=None, total_ms=0, output_tokens=0
+)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,6 +64,10 @@ class Targets:
         self._had_last_resort = True
         target = min(ejected, key=self._health.badness)
         return self._give(ejected[target], target, self._waiting)
+
+    def release(self, target: Target) -> None:
+        """Nothing was asked of `target`: somebody else may probe it."""
+        self._health.report(target, _NO_CALL)
 
     def rotate(self, target: Target) -> None:
         """The credential of `target` was at fault: its model may be asked with another one."""

@@ -5,7 +5,8 @@ import random
 
 from dispatch_app.execution import callables
 from dispatch_app.execution.attempt import Answer
-from dispatch_app.execution.attempts import Attempts, Delivery
+from dispatch_app.execution.attempts import Attempts
+from dispatch_app.execution.calls import Delivery
 from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.checks import check, finding
 from dispatch_app.execution.confidence import TOP_LOGPROBS, asking_for_logprobs
@@ -164,7 +165,7 @@ class Validation:
         if attempt is None:
             return None
         try:
-            answer = await self._attempts.perform(attempt, delivery=Delivery.WHOLE)
+            answer = await self._attempts.calls.make(attempt, delivery=Delivery.WHOLE)
         except UpstreamError as error:
             self._attempts.fail(attempt, error, is_aside=True)
             return None

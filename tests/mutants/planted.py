@@ -30,6 +30,8 @@ GEMINI_WIRE = ("tests/wire/test_gemini_behind.py",)
 
 _EXECUTION = "dispatch_app/execution"
 _ATTEMPTS = f"{_EXECUTION}/attempts.py"
+_CALLS = f"{_EXECUTION}/calls.py"
+_RESERVATIONS = f"{_EXECUTION}/reservations.py"
 _ONWARD = f"{_EXECUTION}/onward.py"
 _BREAKER = f"{_EXECUTION}/breaker.py"
 _STRATEGIES = f"{_EXECUTION}/strategies"
@@ -164,8 +166,8 @@ _ENVELOPE = (
     ),
     Mutant(
         name="a stream without choices is an answer",
-        path=_ATTEMPTS,
-        search="                    reception.end()\n",
+        path=_CALLS,
+        search="                reception.end()\n",
         replace="",
         tests=EXECUTION,
     ),
@@ -196,13 +198,13 @@ _STREAMS = (
     Mutant(
         name="a cascade forwards what is not validated yet",
         path=f"{_STRATEGIES}/cascade.py",
-        search="return Delivery.BUFFERED if candidate.validators else Delivery.DIRECT",
-        replace="return Delivery.DIRECT",
+        search="return Delivery.BUFFERED if as_asked is Delivery.DIRECT and candidate.validators else as_asked",
+        replace="return as_asked",
         tests=EXECUTION,
     ),
     Mutant(
         name="what lost a race is no waste",
-        path=f"{_EXECUTION}/postings.py",
+        path=f"{_EXECUTION}/conclusion.py",
         search="_CUT_HERE = frozenset({FaultClass.SUPERSEDED, ",
         replace="_CUT_HERE = frozenset({",
         tests=EXECUTION,
@@ -244,9 +246,9 @@ _STREAMS = (
     ),
     Mutant(
         name="an answer is read on for ever",
-        path=_ATTEMPTS,
-        search="            cut.within(ClientGoneError(wire_status=200), in_s=drain_s)\n",
-        replace="            if not drain_s:\n                cut.now(ClientGoneError(wire_status=200))\n",
+        path=f"{_EXECUTION}/running.py",
+        search="            attempt.cut.within(ClientGoneError(wire_status=200), in_s=drain_s)\n",
+        replace="            if not drain_s:\n                attempt.cut.now(ClientGoneError(wire_status=200))\n",
         tests=EXECUTION,
     ),
     Mutant(
@@ -319,11 +321,11 @@ _LOOK = """
 _LEDGER = (
     Mutant(
         name="the attempt begins after the vendor was asked",
-        path=_ATTEMPTS,
-        search="            verdict = await self.ports.ledger.begin(",
+        path=_RESERVATIONS,
+        search="            answer = await self._ports.ledger.begin(",
         replace=(
-            "            await self.ports.upstream.complete(_call(attempt, stream=False))\n"
-            "            verdict = await self.ports.ledger.begin("
+            "            await self._ports.upstream.complete(attempt.call(stream=False))\n"
+            "            answer = await self._ports.ledger.begin("
         ),
         tests=EXECUTION,
     ),
@@ -339,16 +341,16 @@ _LEDGER = (
     ),
     Mutant(
         name="an attempt that was refused is made all the same",
-        path=_ATTEMPTS,
-        search="        if verdict.verdict is not Verdict.ADMITTED:\n",
-        replace="        if verdict.verdict is Verdict.KILLED:\n",
+        path=_RESERVATIONS,
+        search="            case Verdict.ADMITTED:\n",
+        replace="            case Verdict.ADMITTED | Verdict.OVER_BUDGET:\n",
         tests=EXECUTION,
     ),
     Mutant(
         name="a kill switch is ignored by the executor",
-        path=_ATTEMPTS,
-        search="        if verdict.verdict is not Verdict.ADMITTED:\n",
-        replace="        if verdict.verdict is Verdict.OVER_BUDGET:\n",
+        path=_RESERVATIONS,
+        search="            case Verdict.ADMITTED:\n",
+        replace="            case Verdict.ADMITTED | Verdict.KILLED:\n",
         tests=EXECUTION,
     ),
     Mutant(
@@ -395,15 +397,15 @@ _LEDGER = (
     ),
     Mutant(
         name="what is cut before the first word was not thought about",
-        path=_ATTEMPTS,
-        search="return attempt.first_byte_at is not None or attempt.candidate.model.wire_format not in THINKS_UNASKED",
+        path=f"{_EXECUTION}/attempt.py",
+        search="return self.first_byte_at is not None or self.candidate.model.wire_format not in THINKS_UNASKED",
         replace="return True",
         tests=GEMINI_WIRE,
     ),
     Mutant(
         name="a report from the middle of an answer that broke off is the cost",
         path=f"{_EXECUTION}/forwarding.py",
-        search="return self.usage if len(self._finished) >= self._attempt.request.choices else None",
+        search="return self.usage if len(self._finished) >= self.attempt.request.choices else None",
         replace="return self.usage",
         tests=EXECUTION,
     ),
@@ -687,7 +689,7 @@ _STRATEGY = (
     Mutant(
         name="the loser of a hedge runs on",
         path=f"{_STRATEGIES}/hedged.py",
-        search="            self._attempts.supersede(attempt)\n",
+        search="            self._attempts.running.supersede(attempt)\n",
         replace="",
         tests=EXECUTION,
     ),
@@ -895,7 +897,7 @@ _DECISION = (
     ),
     Mutant(
         name="a shrunk request reserves what it did before",
-        path=_ATTEMPTS,
+        path=_RESERVATIONS,
         search="        attempt.record = replace(attempt.record, reserved_nanos=smaller.bound_nanos)\n",
         replace="",
         tests=EXECUTION,
@@ -1191,9 +1193,9 @@ _LIMITS = (
     ),
     Mutant(
         name="the limits of models are not asked",
-        path=_ATTEMPTS,
-        search="        if self.ports.rates is not None:\n",
-        replace="        if False:\n",
+        path=_RESERVATIONS,
+        search="            if self._ports.rates is not None:\n",
+        replace="            if False:\n",
         tests=LIMITS_WIRE,
     ),
 )

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from dispatch_app.execution import attempts as attempts_module
+from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.attempts import Attempts
+from dispatch_app.execution.calls import Calls
 from dispatch_app.execution.canonical import StreamPart
 from dispatch_app.execution.envelope import Envelope
 from dispatch_app.execution.errors import DeadlineExceededError, SupersededError, UpstreamError
@@ -98,10 +99,10 @@ def _take_without_counting(self: Envelope, bound_nanos: int) -> bool:
     return True
 
 
-_call = attempts_module._call
+_call = RunningAttempt.call
 
 
-def _call_with_more_time(attempt: Any, *, stream: bool) -> UpstreamCall:
+def _call_with_more_time(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:
     call = _call(attempt, stream=stream)
     return replace(call, deadline_at=call.deadline_at + 5.0)
 
@@ -111,12 +112,12 @@ def _requests_mixed_up() -> Iterator[None]:
     """Now and then somebody else's request is sent."""
     latest: list[UpstreamCall] = []
 
-    def mixed(attempt: Any, *, stream: bool) -> UpstreamCall:
+    def mixed(attempt: RunningAttempt, *, stream: bool) -> UpstreamCall:
         call = _call(attempt, stream=stream)
         latest.append(call)
         return replace(call, request=latest[0].request) if len(latest) % 7 == 0 else call
 
-    with patch.object(attempts_module, "_call", mixed):
+    with patch.object(RunningAttempt, "call", mixed):
         yield
 
 
@@ -170,10 +171,10 @@ async def _ask_the_first_for_ever(self: Onward) -> Any:
     return turn
 
 
-_whole = Attempts._whole
+_whole = Calls._whole
 
 
-async def _whole_as_if_seen(self: Attempts, attempt: Any) -> Any:
+async def _whole_as_if_seen(self: Calls, attempt: RunningAttempt) -> Any:
     try:
         return await _whole(self, attempt)
     finally:
@@ -193,14 +194,14 @@ MUTANTS: Mapping[str, Callable[[], Any]] = {
     "acknowledged before the settlement": _replacing(PostgresLedger, "settle", _settle_without_waiting),
     "the bound on attempts is ignored": _replacing(Envelope, "take", _take_without_counting),
     "the bound on money is ignored": _replacing(Envelope, "covers", lambda self, bound_nanos: True),
-    "vendors get more time than there is": _replacing(attempts_module, "_call", _call_with_more_time),
+    "vendors get more time than there is": _replacing(RunningAttempt, "call", _call_with_more_time),
     "requests are mixed up": _requests_mixed_up,
     "attempts are settled twice": _replacing(Postings, "_post", _post_twice),
     "a part is sent after the end": _replacing(Forwarding, "_forward", _forward_late_again),
     "fails over after the first byte": _replacing(Delivered, "add", lambda self, part: None),
     "losers are free": _replacing(SupersededError, "is_billable", False),
     "timeouts are free": _replacing(DeadlineExceededError, "is_billable", False),
-    "what comes whole is charged by what was seen": _replacing(Attempts, "_whole", _whole_as_if_seen),
+    "what comes whole is charged by what was seen": _replacing(Calls, "_whole", _whole_as_if_seen),
     "the last answer is never heard": _replacing(Postings, "end", _wait_for_ever),
     "a credential is tried twice": _replacing(Targets, "_give", _give_without_noting),
     "every fault is a credential's": _replacing(Attempts, "fail", _fail_and_rotate),

@@ -1,7 +1,8 @@
 """Cascade: the cheapest model first, and a better one when its answer does not pass."""
 
 from dispatch_app.execution.attempt import Answer
-from dispatch_app.execution.attempts import Attempts, Delivery
+from dispatch_app.execution.attempts import Attempts
+from dispatch_app.execution.calls import Delivery
 from dispatch_app.execution.errors import DispatchError, ErrorCode, UpstreamError
 from dispatch_app.execution.onward import Onward
 from dispatch_app.execution.strategies.accepted import Accepted
@@ -29,7 +30,7 @@ async def cascade(attempts: Attempts) -> Accepted | None:
         if attempt is None:
             continue
         try:
-            answer = await attempts.perform(attempt, delivery=_delivery(attempts, turn.target.candidate))
+            answer = await attempts.calls.make(attempt, delivery=_delivery(attempts, turn.target.candidate))
         except UpstreamError as error:
             attempts.fail(attempt, error)
             onward.failed(attempt.target, error)
@@ -54,6 +55,5 @@ def none_passed(attempts: Attempts, rejected: Answer | None) -> Accepted | None:
 
 
 def _delivery(attempts: Attempts, candidate: Candidate) -> Delivery:
-    if not attempts.is_streamed:
-        return Delivery.WHOLE
-    return Delivery.BUFFERED if candidate.validators else Delivery.DIRECT
+    as_asked = attempts.calls.as_asked
+    return Delivery.BUFFERED if as_asked is Delivery.DIRECT and candidate.validators else as_asked

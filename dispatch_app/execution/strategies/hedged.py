@@ -4,7 +4,8 @@ import asyncio
 from contextlib import suppress
 
 from dispatch_app.execution.attempt import Answer, RunningAttempt
-from dispatch_app.execution.attempts import Attempts, Delivery, can_stream
+from dispatch_app.execution.attempts import Attempts
+from dispatch_app.execution.calls import Delivery, kept
 from dispatch_app.execution.errors import DispatchError, UpstreamError
 from dispatch_app.execution.onward import Onward
 from dispatch_app.execution.ports import Target
@@ -26,11 +27,7 @@ async def hedged(attempts: Attempts) -> Accepted | None:
     attempts.ports.hedges.count()
     race = _Race(attempts, delay_s=delay_ms / 1000)
     answer = await race.run()
-    if answer is None:
-        answer = await first_answer(
-            attempts, role=AttemptRole.PRIMARY, delivery=race.fallback_delivery, onward=race.onward
-        )
-    return None if answer is None else Accepted(answer=answer)
+    return await first_answer(attempts, race.onward) if answer is None else Accepted(answer=answer)
 
 
 class _Race:
@@ -43,10 +40,6 @@ class _Race:
         self._winner: RunningAttempt | None = None
         self._claimed = asyncio.Event()
         self._running: set[asyncio.Task[Answer | None]] = set()
-
-    @property
-    def fallback_delivery(self) -> Delivery:
-        return Delivery.DIRECT if self._attempts.is_streamed else Delivery.WHOLE
 
     async def run(self) -> Answer | None:
         """The winner's answer, posted; None if nobody gave one."""
@@ -98,7 +91,7 @@ class _Race:
 
     async def _perform(self, attempt: RunningAttempt) -> Answer | None:
         try:
-            answer = await self._attempts.perform(
+            answer = await self._attempts.calls.make(
                 attempt, delivery=self._delivery(attempt.candidate), claim=self._claim
             )
             if not self._claim(attempt):
@@ -115,14 +108,13 @@ class _Race:
         return answer
 
     def _delivery(self, candidate: Candidate) -> Delivery:
-        if self._attempts.is_streamed:
-            return Delivery.DIRECT
-        return Delivery.BUFFERED if can_stream(candidate) else Delivery.WHOLE
+        as_asked = self._attempts.calls.as_asked
+        return kept(candidate) if as_asked is Delivery.WHOLE else as_asked
 
     def _claim(self, attempt: RunningAttempt) -> bool:
         if self._winner is None:
             self._winner = attempt
             self._attempts.progress.candidate = attempt.candidate
             self._claimed.set()
-            self._attempts.supersede(attempt)
+            self._attempts.running.supersede(attempt)
         return self._winner is attempt

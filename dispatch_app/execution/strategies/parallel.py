@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import inf
 
 from dispatch_app.execution.attempt import Answer, RunningAttempt
-from dispatch_app.execution.attempts import Attempts, Delivery, can_stream
+from dispatch_app.execution.attempts import Attempts
+from dispatch_app.execution.calls import kept
 from dispatch_app.execution.confidence import confidence
 from dispatch_app.execution.errors import UpstreamError
 from dispatch_app.execution.onward import Onward
@@ -35,13 +36,9 @@ async def parallel(attempts: Attempts) -> Accepted | None:
     answer = await contest.run()
     if answer is not None:
         return Accepted(answer=answer, validated=True if answer.attempt.candidate.validators else None)
-    accepted = none_passed(attempts, contest.rejected)
     if contest.rejected is not None:
-        return accepted
-    onward = Onward(attempts, role=AttemptRole.FALLBACK)
-    delivery = Delivery.DIRECT if attempts.is_streamed else Delivery.WHOLE
-    fallback = await first_answer(attempts, role=AttemptRole.FALLBACK, delivery=delivery, onward=onward)
-    return None if fallback is None else Accepted(answer=fallback)
+        return none_passed(attempts, contest.rejected)
+    return await first_answer(attempts, Onward(attempts, role=AttemptRole.FALLBACK))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -118,14 +115,13 @@ class _Contest:
 
     async def _race(self, racer: _Racer) -> None:
         attempts, attempt = self._attempts, racer.attempt
-        delivery = Delivery.BUFFERED if can_stream(attempt.candidate) else Delivery.WHOLE
         try:
-            answer = await attempts.perform(attempt, delivery=delivery)
+            answer = await attempts.calls.make(attempt, delivery=kept(attempt.candidate))
             await self._validate(racer, answer)
         except UpstreamError as error:
             attempts.fail(attempt, error)
             # What it reserved is free for others while the contest goes on.
-            await attempts.flush()
+            await attempts.postings.flush()
         finally:
             racer.is_running = False
 
@@ -155,7 +151,7 @@ class _Contest:
     async def _late_winner(self) -> Entrant | None:
         """The winner among the answers that are there, now that no other is waited for."""
         if self._running:
-            self._attempts.supersede()
+            self._attempts.running.supersede()
             await asyncio.wait(self._tasks)
         if self._plan.pick is not Pick.JUDGE or len(self._valid) < 2:
             return pick(self._plan.pick, self._entrants, awaited=())

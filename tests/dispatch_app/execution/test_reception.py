@@ -12,18 +12,11 @@ from dispatch_app.execution.errors import InvalidReplyError, SupersededError
 from dispatch_app.execution.forwarding import Reception
 from dispatch_app.execution.ports import AttemptRecord, Target
 from policies_app.routing.codes import AttemptRole
+from tests.dispatch_app.execution.manual_clock import ManualClock
 from tests.dispatch_app.execution.scripted_upstream import USAGE, delta, report
 from tests.dispatch_app.routing_values import make_candidate, make_facts
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
-
-
-class StillClock:
-    def monotonic(self) -> float:
-        return 0.0
-
-    def now(self) -> datetime:
-        return NOW
 
 
 def running() -> RunningAttempt:
@@ -51,9 +44,9 @@ def running() -> RunningAttempt:
     )
 
 
-def test_a_first_part_that_comes_too_late_still_counts_as_received() -> None:
+async def test_a_first_part_that_comes_too_late_still_counts_as_received() -> None:
     attempt = running()
-    reception = Reception(attempt=attempt, clock=StillClock(), claim=lambda beaten: False)
+    reception = Reception(attempt=attempt, clock=ManualClock(), claim=lambda beaten: False)
 
     with pytest.raises(SupersededError):
         reception.note(delta("late"))
@@ -71,18 +64,20 @@ def test_a_first_part_that_comes_too_late_still_counts_as_received() -> None:
         ({"tool_calls": [{"id": "1", "function": {"arguments": "{}"}}]}, 3),
     ],
 )
-def test_a_thought_that_is_told_twice_is_received_once(told: dict[str, Any], received_bytes: int) -> None:
+async def test_a_thought_that_is_told_twice_is_received_once(
+    told: dict[str, Any], received_bytes: int
+) -> None:
     attempt = running()
 
-    Reception(attempt=attempt, clock=StillClock()).note(
+    Reception(attempt=attempt, clock=ManualClock()).note(
         StreamPart(model="", choices=[ChunkChoice(delta=told)], usage=None)
     )
 
     assert attempt.received_bytes == received_bytes
 
 
-def test_what_a_vendor_reports_of_an_answer_with_nothing_in_it_is_its_last_word() -> None:
-    reception = Reception(attempt=running(), clock=StillClock())
+async def test_what_a_vendor_reports_of_an_answer_with_nothing_in_it_is_its_last_word() -> None:
+    reception = Reception(attempt=running(), clock=ManualClock())
     reception.note(report())
 
     with pytest.raises(InvalidReplyError) as caught:
