@@ -87,6 +87,8 @@ class Attempts:
     ) -> RunningAttempt | None:
         """Have an attempt admitted; None if the envelope, a rate limit or the ledger refuses it, with `error` set.
 
+        Of one that is admitted too late nothing is sent, and it costs nothing.
+
         `is_aside` marks judges and samples, which say nothing of the dispatch itself.
 
         :raises DispatchError: if the ledger is not to be had, or another dispatch has the idempotency key.
@@ -109,7 +111,7 @@ class Attempts:
         self.running.add(attempt)
         if not is_aside:
             self.progress.candidate = attempt.candidate
-        if self._is_over():
+        if self._is_over() or self.envelope.remaining_s <= 0:
             self.void(attempt)
             return None
         return attempt

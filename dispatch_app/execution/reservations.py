@@ -106,6 +106,9 @@ class Reservations:
 
     async def _ask_for_leave(self, attempt: RunningAttempt, *, may_shrink: bool) -> None:
         """Ask the rate limits of the model, then the ledger."""
+        if self._envelope.remaining_s <= 0:
+            # Posting took what time there was.
+            raise RefusedError(told=None)
         if may_shrink:
             self._shrink(attempt)
         try:

@@ -95,6 +95,20 @@ _ENVELOPE = (
         tests=EXECUTION,
     ),
     Mutant(
+        name="what is admitted after the deadline is sent all the same",
+        path=_ATTEMPTS,
+        search="        if self._is_over() or self.envelope.remaining_s <= 0:\n",
+        replace="        if self._is_over():\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
+        name="the time that posting takes is not noticed",
+        path=_RESERVATIONS,
+        search="        if self._envelope.remaining_s <= 0:\n",
+        replace="        if False:\n",
+        tests=EXECUTION,
+    ),
+    Mutant(
         name="the deadline is ignored within an attempt",
         path="dispatch_app/providers/upstream.py",
         search="self._expires_at = min(self._deadline_at, self._clock() + first_byte_s)",

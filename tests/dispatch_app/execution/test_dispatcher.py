@@ -1,6 +1,7 @@
 """The envelope: which attempts are made, in what order with the ledger, and what each of them costs."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -341,6 +342,31 @@ async def test_nothing_is_begun_after_the_deadline() -> None:
     assert raised.value.code is ErrorCode.DEADLINE_EXCEEDED
     assert not case.ledger.attempts
     assert case.ledger.outcome.status is DispatchStatus.REFUSED
+
+
+async def test_what_is_admitted_after_the_deadline_is_not_sent_and_costs_nothing() -> None:
+    case = scenario(USAGE)
+    case.ledger.on_begin = lambda: time.sleep(0.03)
+
+    with pytest.raises(DispatchError) as raised:
+        await case.dispatch(deadline_s=0.02).complete()
+
+    assert raised.value.code is ErrorCode.DEADLINE_EXCEEDED
+    assert not case.asked
+    (settlement,) = case.ledger.settlements
+    assert (settlement.state, settlement.cost_nanos) == (AttemptState.VOIDED, 0)
+
+
+async def test_nothing_is_begun_when_posting_took_what_time_there_was() -> None:
+    case = scenario(UnreachableError(), USAGE)
+    case.ledger.on_settle = lambda: time.sleep(0.06)
+
+    with pytest.raises(DispatchError) as raised:
+        await case.dispatch(deadline_s=0.05).complete()
+
+    assert raised.value.code is ErrorCode.DEADLINE_EXCEEDED
+    assert case.asked == ["small"]
+    assert len(case.ledger.attempts) == 1
 
 
 async def test_an_attempt_ends_by_its_own_limit_or_the_dispatchs_whichever_is_nearer() -> None:
