@@ -26,6 +26,8 @@ from tests.simulation.trace import Trace
 
 GRACE_S = 0.1
 """How long after its deadline an answer may come."""
+LEAST_S = 0.001
+"""Who has less time than this has none: clocks and timers count in milliseconds."""
 HEALING_S = 2.0
 """How long after the database is back a process may still be slow, or refuse."""
 DISTURBED_GRACE_S = 12.0
@@ -108,7 +110,7 @@ class Auditor(Watch):
         visitor = self.visitors[dispatch.id]
         if visitor.is_ended_in_ledger:
             self._fail(f"{visitor.nonce} begins an attempt after its end")
-        self._check_expiry(visitor, attempt)
+        self._check_time_left(visitor, attempt)
         self._check_asked(dispatch, attempt, visitor)
 
     def on_begun(
@@ -235,9 +237,11 @@ class Auditor(Watch):
         if plan.max_cost_nanos is not None and at_risk > plan.max_cost_nanos:
             self._fail(f"{visitor.nonce} risks {at_risk} of at most {plan.max_cost_nanos} nanos")
 
-    def _check_expiry(self, visitor: Visitor, attempt: AttemptRecord) -> None:
-        """An attempt may wait for others to be settled with them: it cannot expire as long as its dispatch has time."""
+    def _check_time_left(self, visitor: Visitor, attempt: AttemptRecord) -> None:
+        """There is time for it. It may wait for others to be settled with them, and cannot expire until time is up."""
         left_s = 0.0 if visitor.dispatch is None else visitor.dispatch.order.deadline_at - self._time()
+        if left_s < LEAST_S:
+            self._fail(f"{visitor.nonce} begins an attempt with {left_s * 1000:.3f} ms left")
         if attempt.expires_at < attempt.created_at + timedelta(seconds=left_s):
             self._fail(f"{visitor.nonce} begins an attempt that can expire before its deadline")
 

@@ -17,7 +17,7 @@ class WallClock:
         return self._loop.time()
 
     def now(self) -> datetime:
-        return self._epoch + timedelta(seconds=round(self._loop.time() + self._ahead_s, 6))
+        return self._epoch + timedelta(seconds=round(self._loop.now + self._ahead_s, 6))
 
     def set_ahead(self, by_s: float) -> None:
         """Set the time of day, as an administrator or NTP does, to so much ahead of the true one."""

@@ -41,7 +41,7 @@ from policies_app.routing.codes import Capability
 from policies_app.routing.money import cost_nanos
 from policies_app.routing.types import Usage
 from tests.simulation.chance import Chance
-from tests.simulation.loop import SimulatedLoop
+from tests.simulation.loop import SimulatedLoop, elapse
 
 FIRST_BYTE_S = 2.0
 IDLE_S = 1.0
@@ -240,18 +240,18 @@ class _Visit:
     async def reach(self) -> None:
         """Connect, send the request, and wait for the reply's beginning."""
         chance = self._chance
-        await asyncio.sleep(chance.span(0.0005, 0.05))
+        await elapse(chance.span(0.0005, 0.05))
         if self._fault in _BEFORE_ANYTHING:
             self._call.was_unreachable = True
             raise UnreachableError
         if self._fault in _REFUSALS:
-            await asyncio.sleep(chance.span(0.001, 0.5))
+            await elapse(chance.span(0.001, 0.5))
             raise self._refusal()
         self._bill(self._full if self._bills_after_cut else structs.replace(self._full, output_tokens=0))
         if self._fault is Fault.SILENT:
             await asyncio.sleep(FIRST_BYTE_S)
             raise FirstByteTimeoutError
-        await asyncio.sleep(min(FIRST_BYTE_S, chance.span(0.001, self._slowest_s)))
+        await elapse(min(FIRST_BYTE_S, chance.span(0.001, self._slowest_s)))
 
     async def answer_at_once(self) -> Reply:
         """The whole reply. It is generated, and billed, whether or not anybody waits for it."""
@@ -345,7 +345,7 @@ class _Visit:
         return [*steps, (None, None, 0)]
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._chance.span(0.0001, self._longest_pause_s))
+        await elapse(self._chance.span(0.0001, self._longest_pause_s))
 
     async def _break(self) -> None:
         match self._fault:

@@ -3,6 +3,8 @@
 Nothing sleeps: when nobody can go on, the clock jumps to the next timer. Of those who can go on, chance picks one, which
 asks more of the code than a real loop does. A handle belongs to the process whose context it was scheduled in, so that a
 process can be killed (none of its code runs any more, not even a `finally`) or frozen, as SIGKILL and SIGSTOP do.
+
+Clock and timers count in whole milliseconds, as uvloop's do: what waits for a moment may wake before it.
 """
 
 import asyncio
@@ -47,13 +49,13 @@ class SimulatedTask(asyncio.Task[Any]):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Virtual time from zero, and an order that `chance` gives. `steps` counts what was run."""
+    """Virtual time from zero, and an order that `chance` gives. `steps` counts what was run, `now` is the time to the nanosecond."""
 
     def __init__(self, chance: Random) -> None:
         super().__init__()
         self._ready: list[asyncio.Handle] = []
         self._chance = chance
-        self._now = 0.0
+        self.now = 0.0
         self._clock_resolution = GRAIN_S
         self._tasks = 0
         self._lost: list[asyncio.Handle] = []
@@ -61,7 +63,30 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
-        return self._now
+        return int((self.now + GRAIN_S) * 1000) / 1000
+
+    def call_at(  # type: ignore[override] # as uvloop's, it has no timer for what is due at once
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        now = self.time()
+        whole_ms = round((when - now) * 1000)
+        if whole_ms <= 0:
+            return self.call_soon(callback, *args, context=context)
+        return super().call_at(now + whole_ms / 1000, callback, *args, context=context)
+
+    def call_outside(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call back when that much time has passed, to the nanosecond: what comes over a network knows no timers."""
+        return super().call_at(self.now + delay, callback, *args, context=context)
 
     def start(self, host: Host, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Have `host` run `coroutine`."""
@@ -88,7 +113,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Run one step, or go on to the time of the next one."""
         self._wake_due()
         if not self._ready:
-            self._now = max(self._now, self._next_timer_at())
+            self.now = max(self.now, self._next_timer_at())
             return
         handle = self._draw()
         if handle._cancelled:
@@ -98,11 +123,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if host.is_dead:
                 self._lost.append(handle)
                 return
-            if host.resumes_at > self._now:
+            if host.resumes_at > self.now:
                 self._set_aside(handle, host.resumes_at)
                 return
         self.steps += 1
-        self._now += self._chance.random() * MOST_WORK_S
+        self.now += self._chance.random() * MOST_WORK_S
         handle._run()
 
     def _draw(self) -> asyncio.Handle:
@@ -112,7 +137,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return ready.pop()
 
     def _wake_due(self) -> None:
-        scheduled, until = self._scheduled, self._now + GRAIN_S
+        scheduled, until = self._scheduled, self.now + GRAIN_S
         while scheduled and scheduled[0]._when <= until:
             handle = heapq.heappop(scheduled)
             handle._scheduled = False
@@ -137,3 +162,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """There is nobody to wake: everything runs in one thread."""
+
+
+async def elapse(seconds: float) -> None:
+    """Wait for something that takes so long outside; see `SimulatedLoop.call_outside`."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, SimulatedLoop):
+        raise TypeError("Only in a simulation time passes without waiting.")
+    elapsed = loop.create_future()
+    timer = loop.call_outside(seconds, _end, elapsed)
+    try:
+        await elapsed
+    finally:
+        timer.cancel()
+
+
+def _end(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)

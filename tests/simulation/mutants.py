@@ -99,6 +99,10 @@ def _take_without_counting(self: Envelope, bound_nanos: int) -> bool:
     return True
 
 
+def _remaining_to_the_last_moment(self: Envelope) -> float:
+    return max(0.0, self.deadline_at - self._clock.monotonic())
+
+
 _call = RunningAttempt.call
 
 
@@ -194,6 +198,9 @@ MUTANTS: Mapping[str, Callable[[], Any]] = {
     "acknowledged before the settlement": _replacing(PostgresLedger, "settle", _settle_without_waiting),
     "the bound on attempts is ignored": _replacing(Envelope, "take", _take_without_counting),
     "the bound on money is ignored": _replacing(Envelope, "covers", lambda self, bound_nanos: True),
+    "a timer that wakes before the deadline begins another attempt": _replacing(
+        Envelope, "remaining_s", property(_remaining_to_the_last_moment)
+    ),
     "vendors get more time than there is": _replacing(RunningAttempt, "call", _call_with_more_time),
     "requests are mixed up": _requests_mixed_up,
     "attempts are settled twice": _replacing(Postings, "_post", _post_twice),

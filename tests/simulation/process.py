@@ -40,7 +40,7 @@ from policies_app.routing.codes import DispatchStatus
 from policies_app.routing.types import Candidate, FleetState, RoutePlan
 from tests.simulation.chance import Chance
 from tests.simulation.clock import WallClock
-from tests.simulation.loop import Host, SimulatedLoop
+from tests.simulation.loop import Host, SimulatedLoop, elapse
 from tests.simulation.requests import Visitor
 from tests.simulation.server import Server
 
@@ -332,7 +332,7 @@ class HesitantLedger:
 
     async def _hesitate(self) -> None:
         if self._world.chance.hits(self._world.hesitation_share):
-            await asyncio.sleep(self._world.chance.span(0.0001, 0.01))
+            await elapse(self._world.chance.span(0.0001, 0.01))
 
 
 class HesitantHealth:

@@ -17,7 +17,7 @@ from dispatch_app.execution.ports import BudgetKey, Settlement
 from dispatch_app.ledger.ledger import BEGIN_SQL, SETTLE_SQL
 from tests.simulation.accounts import Accounts, Begin, Finish, UniqueError
 from tests.simulation.chance import Chance
-from tests.simulation.loop import Host, SimulatedLoop
+from tests.simulation.loop import Host, SimulatedLoop, elapse
 from tests.simulation.trace import Trace
 
 _read_budgets = msgspec.json.Decoder(list[BudgetKey]).decode
@@ -69,7 +69,7 @@ class Server:
 
         :raises psycopg.OperationalError: while the server is down.
         """
-        await asyncio.sleep(self._chance.span(0.0005, 0.004))
+        await elapse(self._chance.span(0.0005, 0.004))
         if self._loop.time() < self._down_until:
             raise psycopg.OperationalError("connection refused")
         self._numbers += 1
@@ -162,7 +162,7 @@ class Server:
         return until
 
     def _later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
-        self._loop.call_later(delay_s, callback, *args, context=self._host.context)
+        self._loop.call_outside(delay_s, callback, *args, context=self._host.context)
 
 
 @dataclass(eq=False, kw_only=True)

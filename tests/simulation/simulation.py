@@ -16,7 +16,7 @@ from tests.simulation.audit import HEALING_S, Auditor, is_acceptable_after_heali
 from tests.simulation.chance import Chance
 from tests.simulation.clock import WallClock
 from tests.simulation.fleet import Fault, Fleet, Temper
-from tests.simulation.loop import DeadlockError, SimulatedLoop
+from tests.simulation.loop import DeadlockError, SimulatedLoop, elapse
 from tests.simulation.process import WebProcess, World
 from tests.simulation.requests import Visitor, draw_visitor
 from tests.simulation.server import Server, Weather
@@ -72,7 +72,7 @@ class Simulation:
         self._is_buried = False
         self.loop = SimulatedLoop(Chance(seed, "order"))
         self.loop.set_exception_handler(self._on_exception)
-        self.trace = Trace(time=self.loop.time, keeps_lines=keeps_lines)
+        self.trace = Trace(time=lambda: self.loop.now, keeps_lines=keeps_lines)
         self.chance = Chance(seed, "trouble")
         self.setting = draw_setting(Chance(seed, "setting"))
         self.accounts = Accounts(time=self.loop.time)
@@ -209,14 +209,14 @@ class Simulation:
         """Tell every process of the setting as it is now; they hear of it one by one."""
         snapshot = self.setting.snapshot()
         for process in self.living:
-            self.loop.call_later(self.chance.random() * NEWS_S, process.learn, snapshot)
+            self.loop.call_outside(self.chance.random() * NEWS_S, process.learn, snapshot)
 
     async def _schedule_visitors(self, number: int, *, within_s: float) -> None:
         """Some come all at once, some one by one."""
         start = self._visitor_chance.random()
         moments = sorted(start + self._visitor_chance.random() * within_s for _ in range(number))
         for moment in moments:
-            await asyncio.sleep(max(0.0, moment - self.loop.time()))
+            await elapse(max(0.0, moment - self.loop.now))
             self._let_in(is_patient=False)
 
     def _let_in(self, *, is_patient: bool, model: str | None = None) -> Visitor:

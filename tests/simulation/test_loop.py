@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from tests.simulation.loop import DeadlockError, Host, SimulatedLoop
+from tests.simulation.loop import DeadlockError, Host, SimulatedLoop, elapse
 
 
 @pytest.fixture
@@ -34,6 +34,27 @@ def test_time_passes_without_waiting(loop: SimulatedLoop) -> None:
     loop.run_until_complete(asyncio.sleep(3_600))
 
     assert loop.time() == pytest.approx(3_600, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("begins_at", "waits_s", "wakes_at"),
+    [
+        pytest.param(0.0104, 0.0214, 0.031, id="up to a millisecond early"),
+        pytest.param(0.0104, 0.0206, 0.031, id="or a little late"),
+        pytest.param(0.0104, 0.0004, 0.0104, id="at once, if it is hardly any time"),
+    ],
+)
+def test_timers_and_the_clock_count_in_whole_milliseconds(
+    loop: SimulatedLoop, begins_at: float, waits_s: float, wakes_at: float
+) -> None:
+    async def wait() -> None:
+        await elapse(begins_at)
+        assert loop.time() == 0.010
+        await asyncio.sleep(waits_s)
+
+    loop.run_until_complete(wait())
+
+    assert loop.now == pytest.approx(wakes_at, abs=0.0002)
 
 
 def test_a_seed_gives_an_order_and_another_seed_another() -> None:
