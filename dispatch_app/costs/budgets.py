@@ -10,7 +10,7 @@ from django.utils import timezone
 from dispatch_app.costs.zones import zone_of
 from dispatch_app.models import BudgetBalance
 from policies_app.models import Budget, Tenant
-from policies_app.routing.codes import BudgetAction, BudgetPeriod, BudgetScope
+from policies_app.routing.codes import BudgetPeriod, BudgetScope
 from policies_app.routing.periods import period_end, period_start
 
 BALANCES_READ = 100
@@ -28,10 +28,6 @@ class BudgetUse:
     settled_nanos: int = 0
     reserved_nanos: int = 0
     overage_nanos: int = 0
-
-    @property
-    def is_soft(self) -> bool:
-        return self.budget.action == BudgetAction.ALERT
 
     @property
     def is_raised(self) -> bool:

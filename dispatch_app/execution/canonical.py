@@ -24,7 +24,6 @@ class ClientFormat(StrEnum):
     OPENAI_CHAT = "openai_chat"
     OPENAI_RESPONSES = "openai_responses"
     ANTHROPIC_MESSAGES = "anthropic_messages"
-    NATIVE = "native"
 
 
 class Operation(StrEnum):

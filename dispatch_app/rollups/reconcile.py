@@ -48,11 +48,6 @@ class Comparison:
     differences: tuple[Difference, ...]
 
 
-def find_differences(*, reads_all: bool = False) -> list[Difference]:
-    """All that does not agree, in one snapshot of the database. Must not be called inside a transaction."""
-    return list(compare(reads_all=reads_all).differences)
-
-
 def compare(*, reads_all: bool = False) -> Comparison:
     """Compare in one snapshot of the database, and remember the days that are proven by it.
 

@@ -9,7 +9,7 @@ from dispatch_app.execution.ports import BudgetKey
 from dispatch_app.ledger.ledger import PostgresLedger
 from dispatch_app.ledger.sweep import expire_attempts
 from dispatch_app.rollups.drain import drain_deltas
-from dispatch_app.rollups.reconcile import find_differences
+from dispatch_app.rollups.reconcile import compare
 from policies_app.models import Tenant
 from policies_app.routing.codes import AttemptRole, FaultClass
 from tests.dispatch_app.ledger.books import (
@@ -34,7 +34,7 @@ async def assert_told_everywhere(books: Books, *, wasted_nanos: int = 300) -> No
     for table in ("dispatch", "rollup_hour", "rollup_day", "rollup_month"):
         (row,) = books.rows(f"SELECT sum(wasted_nanos) AS nanos FROM {table}")
         assert (table, row["nanos"]) == (table, wasted_nanos)
-    assert await sync_to_async(find_differences)() == []
+    assert not (await sync_to_async(compare)()).differences
 
 
 async def test_waste_is_told_with_the_attempt_that_ends_its_dispatch(

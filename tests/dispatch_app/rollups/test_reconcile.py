@@ -13,7 +13,7 @@ from django.db import connection, connections
 from dispatch_app.ledger.ledger import PostgresLedger
 from dispatch_app.ledger.sweep import expire_attempts
 from dispatch_app.rollups.drain import drain_deltas
-from dispatch_app.rollups.reconcile import find_differences
+from dispatch_app.rollups.reconcile import compare
 from dispatch_app.snapshot.budget_usage import BudgetUsage
 from policies_app.routing.codes import DispatchStatus, FaultClass
 from tests.dispatch_app.ledger.books import NOW, a_dispatch, a_settlement, an_attempt, an_outcome, make_budget
@@ -56,7 +56,7 @@ async def traffic(ledger: PostgresLedger) -> None:
 
 
 async def reconciled() -> list[str]:
-    return [str(difference) for difference in await sync_to_async(find_differences)()]
+    return [str(difference) for difference in (await sync_to_async(compare)()).differences]
 
 
 async def executed(statement: str) -> None:
