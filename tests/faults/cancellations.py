@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 from random import Random
@@ -27,7 +26,6 @@ from dispatch_app.execution.canonical import Request, StreamPart
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError, ErrorCode
 from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import (
     AttemptRecord,
     BeginVerdict,
@@ -38,12 +36,12 @@ from dispatch_app.execution.ports import (
     Settlement,
     Verdict,
 )
-from dispatch_app.execution.retry_budget import RetryBudget
+from dispatch_app.gateway.services import SystemClock
 from dispatch_app.providers.transport import Transport
 from dispatch_app.providers.upstream import ProviderUpstream
 from policies_app.routing.codes import Strategy
 from policies_app.routing.types import RoutePlan
-from tests.dispatch_app.execution.health import ScriptedHealth
+from tests.dispatch_app.execution.dispatches import make_dispatch, make_record
 from tests.dispatch_app.execution.scripted_upstream import CollectingSink
 from tests.dispatch_app.routing_values import ProviderRow, make_candidate, make_facts
 
@@ -111,16 +109,6 @@ class _Ledger:
     async def finish(self, *, dispatch: DispatchRecord, outcome: DispatchOutcome) -> bool:
         await asyncio.sleep(0)
         return True
-
-
-class _Clock:
-    """Implements `Clock`."""
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,29 +196,18 @@ class _Crowd:
         return str(reply.choices[0].message["content"])
 
     def _dispatch(self, nonce: UUID, *, stream: bool) -> Dispatch:
-        now = asyncio.get_running_loop().time()
         strategy = self.chance.choice(STRATEGIES)
-        return Dispatch(
-            order=Order(
-                record=_record(nonce, strategy, stream=stream),
-                request=Request(fields=self._fields(nonce), stream=stream, choices=1),
-                facts=make_facts(output_tokens=2_000),
-                plan=_plan(strategy),
-                budgets=(),
-                baseline=None,
-                received_at=now,
-                deadline_at=now + DEADLINE_S,
-                seed=self.chance.getrandbits(62),
-            ),
-            ports=Ports(
-                ledger=self.ledger,
-                upstream=self.upstream,
-                clock=_Clock(),
-                new_id=lambda: UUID(int=self.chance.getrandbits(128)),
-                retries=RetryBudget(),
-                hedges=self.hedges,
-                health=ScriptedHealth(),
-            ),
+        return make_dispatch(
+            _plan(strategy),
+            request=Request(fields=self._fields(nonce), stream=stream, choices=1),
+            ledger=self.ledger,
+            upstream=self.upstream,
+            order={
+                "record": make_record(id=nonce, strategy=strategy, stream=stream),
+                "facts": make_facts(output_tokens=2_000),
+                "seed": self.chance.getrandbits(62),
+            },
+            ports={"new_id": lambda: UUID(int=self.chance.getrandbits(128)), "hedges": self.hedges},
         )
 
     def _fields(self, nonce: UUID) -> dict[str, Any]:
@@ -254,7 +231,7 @@ async def run_cancellations(count: int, *, seed: int = 1) -> CancellationFigures
         async with Transport() as transport:
             provider = ProviderRow(base_url=base_url, first_byte_timeout_ms=10_000, idle_timeout_ms=10_000)
             upstream = ProviderUpstream(
-                transport=transport, find_provider=lambda *_: provider, now=_Clock().now
+                transport=transport, find_provider=lambda *_: provider, now=SystemClock().now
             )
             crowd = _Crowd(upstream=upstream, chance=Random(seed))
             await crowd.stay(AFTERWARDS_AT_ONCE)
@@ -329,25 +306,6 @@ def _plan(strategy: Strategy) -> RoutePlan:
         deadline_ms=int(DEADLINE_S * 1000),
         max_attempts=3,
         hedge_delay_ms=5 if strategy is Strategy.HEDGED else None,
-    )
-
-
-def _record(nonce: UUID, strategy: Strategy, *, stream: bool) -> DispatchRecord:
-    return DispatchRecord(
-        id=nonce,
-        created_at=datetime.now(UTC),
-        tenant_id=1,
-        api_key_id=1,
-        end_user="",
-        task="",
-        tags={},
-        requested_model="auto",
-        policy_id=1,
-        policy_version=1,
-        rule="default",
-        strategy=strategy,
-        reason={},
-        stream=stream,
     )
 
 

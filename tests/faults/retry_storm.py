@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from random import Random
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from dispatch_app.execution.canonical import Choice, ChunkChoice, Reply, Request
 from dispatch_app.execution.dispatcher import Dispatch
 from dispatch_app.execution.errors import DispatchError, ServerFailedError
 from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import (
     AttemptRecord,
     BeginVerdict,
@@ -35,8 +34,10 @@ from policies_app.routing.codes import Strategy
 from policies_app.routing.compilation import CompiledPolicy, compile_policy
 from policies_app.routing.document import PolicyDocument, RouteDocument, RuleDocument, StepDocument
 from policies_app.routing.types import FleetState, RoutePlan, Situation, Usage
+from tests.dispatch_app.execution.dispatches import make_dispatch, make_record
 from tests.dispatch_app.execution.scripted_upstream import CollectingSink
 from tests.dispatch_app.routing_values import make_candidate, make_facts
+from tests.simulation.clock import WallClock
 from tests.simulation.loop import SimulatedLoop
 
 REQUESTS_A_S = 50
@@ -139,16 +140,6 @@ class _FreeLedger:
         return True
 
 
-class _Clock:
-    """Implements `Clock` in virtual time."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        self.monotonic = loop.time
-
-    def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.monotonic())
-
-
 class _Storm:
     """One process under a steady load."""
 
@@ -158,7 +149,7 @@ class _Storm:
         self._loop = loop
         self._chance = Random(seed + 1)
         self._policy = _policy(strategy, models)
-        self._clock = _Clock(loop)
+        self._clock = WallClock(loop=loop, epoch=EPOCH)
         self._breakers = Breakers(clock=self._clock, random=Random(seed + 2))
         self._retries = RetryBudget()
         self._hedges = HedgeBudget()
@@ -199,29 +190,24 @@ class _Storm:
         return True
 
     def _dispatch(self, number: int, plan: RoutePlan) -> Dispatch:
-        now = self._loop.time()
+        is_streamed = number % 2 == 0
         messages = [{"role": "user", "content": str(number)}]
-        return Dispatch(
-            order=Order(
-                record=_record(number, self._clock.now()),
-                request=Request(fields={"messages": messages}, stream=number % 2 == 0, choices=1),
-                facts=make_facts(),
-                plan=plan,
-                budgets=(),
-                baseline=None,
-                received_at=now,
-                deadline_at=now + plan.deadline_ms / 1000,
-                seed=number,
-            ),
-            ports=Ports(
-                ledger=_FreeLedger(),
-                upstream=self.vendor,
-                clock=self._clock,
-                new_id=lambda: UUID(int=self._chance.getrandbits(128)),
-                retries=self._retries,
-                hedges=self._hedges,
-                health=self._breakers,
-            ),
+        return make_dispatch(
+            plan,
+            request=Request(fields={"messages": messages}, stream=is_streamed, choices=1),
+            ledger=_FreeLedger(),
+            upstream=self.vendor,
+            order={
+                "record": make_record(id=UUID(int=number), created_at=self._clock.now(), stream=is_streamed),
+                "seed": number,
+            },
+            ports={
+                "clock": self._clock,
+                "new_id": lambda: UUID(int=self._chance.getrandbits(128)),
+                "retries": self._retries,
+                "hedges": self._hedges,
+                "health": self._breakers,
+            },
         )
 
 
@@ -272,22 +258,3 @@ def _policy(strategy: Strategy, models: Sequence[str]) -> CompiledPolicy:
         for number, name in enumerate(models, start=1)
     }
     return compile_policy(document=document, version=1, catalogue=catalogue)
-
-
-def _record(number: int, now: datetime) -> DispatchRecord:
-    return DispatchRecord(
-        id=UUID(int=number),
-        created_at=now,
-        tenant_id=1,
-        api_key_id=1,
-        end_user="",
-        task="",
-        tags={},
-        requested_model="auto",
-        policy_id=1,
-        policy_version=1,
-        rule="default",
-        strategy=None,
-        reason={},
-        stream=number % 2 == 0,
-    )

@@ -1,12 +1,8 @@
 """One dispatch between acting models, a ledger in memory and health as a test wants it."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import count
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -14,20 +10,18 @@ from dispatch_app.execution.canonical import Reply, Request
 from dispatch_app.execution.dispatcher import Dispatch, StreamTail
 from dispatch_app.execution.drains import Drains
 from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.order import Order, Ports
 from dispatch_app.execution.ports import (
     NO_CREDENTIAL,
     Credential,
-    DispatchRecord,
     Finding,
     ModelRates,
 )
-from dispatch_app.execution.retry_budget import RetryBudget
 from dispatch_app.execution.shrinking import Rooms, no_rooms
 from policies_app.routing.codes import AttemptRole, Strategy
 from policies_app.routing.types import Candidate, Facts, Judge, PlannedJudge, RoutePlan
 from policies_app.routing.validators import Validator
 from tests.dispatch_app.execution.acting_fleet import Act, ActingFleet
+from tests.dispatch_app.execution.dispatches import make_dispatch, retries_left
 from tests.dispatch_app.execution.health import ScriptedHealth
 from tests.dispatch_app.execution.in_memory_ledger import InMemoryLedger
 from tests.dispatch_app.execution.scripted_upstream import CollectingSink
@@ -46,14 +40,6 @@ JUDGE = Judge(
     timeout_ms=1_000,
     max_output_tokens=5,
 )
-
-
-class LoopClock:
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 def target(name: str, *validators: Validator, number: int = 1, cost: int = 1, **changes: Any) -> Candidate:
@@ -141,67 +127,36 @@ class Course:
         )
 
     def _dispatch(self, *, stream: bool) -> Dispatch:
-        now = asyncio.get_running_loop().time()
-        serial = count(1)
-        retries, hedges = RetryBudget(), HedgeBudget()
-        retries._left_in_window, retries._window_started_at = self.retries, float("inf")
+        plan = RoutePlan(
+            **{
+                "rule": "default",
+                "strategy": self.strategy,
+                "candidates": tuple(self.targets),
+                "deadline_ms": int(self.deadline_s * 1000),
+                "max_attempts": self.max_attempts,
+                **self.plan,
+            }
+        )
+        request = Request(
+            fields={"messages": [{"role": "user", "content": "2 + 2?"}], **self.fields},
+            stream=stream,
+            choices=self.choices,
+        )
+        hedges = HedgeBudget()
         for _ in range(self.hedges_earned):
             hedges.count()
-        return Dispatch(
-            order=Order(
-                record=_record(self.strategy, stream=stream),
-                request=Request(
-                    fields={"messages": [{"role": "user", "content": "2 + 2?"}], **self.fields},
-                    stream=stream,
-                    choices=self.choices,
-                ),
-                facts=self.facts,
-                plan=RoutePlan(
-                    **{
-                        "rule": "default",
-                        "strategy": self.strategy,
-                        "candidates": tuple(self.targets),
-                        "deadline_ms": int(self.deadline_s * 1000),
-                        "max_attempts": self.max_attempts,
-                        **self.plan,
-                    }
-                ),
-                budgets=(),
-                baseline=None,
-                received_at=now,
-                deadline_at=now + self.deadline_s,
-                seed=self.seed,
-                rooms=self.rooms,
-            ),
-            ports=Ports(
-                ledger=self.ledger,
-                upstream=self.fleet,
-                clock=LoopClock(),
-                new_id=lambda: UUID(int=next(serial)),
-                retries=retries,
-                hedges=hedges,
-                health=self.health,
-                drains=self.drains,
-                rates=self.rates,
-                credentials_of=lambda _candidate: self.credentials,
-            ),
+        return make_dispatch(
+            plan,
+            request=request,
+            ledger=self.ledger,
+            upstream=self.fleet,
+            order={"facts": self.facts, "seed": self.seed, "rooms": self.rooms},
+            ports={
+                "retries": retries_left(self.retries),
+                "hedges": hedges,
+                "health": self.health,
+                "drains": self.drains,
+                "rates": self.rates,
+                "credentials_of": lambda _candidate: self.credentials,
+            },
         )
-
-
-def _record(strategy: Strategy, *, stream: bool) -> DispatchRecord:
-    return DispatchRecord(
-        id=UUID(int=0),
-        created_at=datetime.now(UTC),
-        tenant_id=1,
-        api_key_id=1,
-        end_user="",
-        task="",
-        tags={},
-        requested_model="auto",
-        policy_id=1,
-        policy_version=1,
-        rule="default",
-        strategy=strategy,
-        reason={},
-        stream=stream,
-    )

@@ -4,9 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from itertools import count
-from uuid import UUID
 
 import msgspec
 import pytest
@@ -31,13 +28,11 @@ from dispatch_app.execution.errors import (
     UnreachableError,
     UpstreamError,
 )
-from dispatch_app.execution.hedge_budget import HedgeBudget
-from dispatch_app.execution.order import Order, Ports
-from dispatch_app.execution.ports import DispatchRecord
 from dispatch_app.execution.retry_budget import RetryBudget
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
 from policies_app.routing.quirks import Quirks
 from policies_app.routing.types import Candidate, RoutePlan, Usage
+from tests.dispatch_app.execution.dispatches import make_dispatch, retries_left
 from tests.dispatch_app.execution.health import ScriptedHealth
 from tests.dispatch_app.execution.in_memory_ledger import InMemoryLedger
 from tests.dispatch_app.execution.scripted_upstream import (
@@ -50,7 +45,7 @@ from tests.dispatch_app.execution.scripted_upstream import (
     finish,
     report,
 )
-from tests.dispatch_app.routing_values import make_candidate, make_facts
+from tests.dispatch_app.routing_values import make_candidate
 
 SMALL = make_candidate("small", number=1)
 MID = make_candidate("mid", number=2, nanos_a_token=6)
@@ -58,14 +53,6 @@ FRONTIER = make_candidate("frontier", number=3, nanos_a_token=36)
 FLEET = (SMALL, MID, FRONTIER)
 COST = 15
 """Of `USAGE` at `SMALL`."""
-
-
-class LoopClock:
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 @dataclass(kw_only=True)
@@ -86,7 +73,6 @@ class Scenario:
         choices: int = 1,
         fields: dict[str, object] | None = None,
     ) -> Dispatch:
-        now = asyncio.get_running_loop().time()
         plan = RoutePlan(
             rule="default",
             strategy=Strategy.FAILOVER,
@@ -94,27 +80,14 @@ class Scenario:
             deadline_ms=int(deadline_s * 1000),
             max_attempts=max_attempts,
         )
-        order = Order(
-            record=make_record(),
+        return make_dispatch(
+            plan,
             request=Request(fields=fields or {}, stream=False, choices=choices),
-            facts=make_facts(),
-            plan=plan,
-            budgets=(),
-            baseline=FRONTIER.price,
-            received_at=now,
-            deadline_at=now + deadline_s,
-        )
-        serial = count(1)
-        ports = Ports(
             ledger=self.ledger,
             upstream=self.upstream,
-            clock=LoopClock(),
-            new_id=lambda: UUID(int=next(serial)),
-            retries=self.retries,
-            hedges=HedgeBudget(),
-            health=self.health,
+            order={"baseline": FRONTIER.price},
+            ports={"retries": self.retries, "health": self.health},
         )
-        return Dispatch(order=order, ports=ports)
 
     @property
     def asked(self) -> list[str]:
@@ -126,32 +99,10 @@ class Scenario:
 
 
 def scenario(*acts: Act, scenes: Sequence[Scene] = (), retries: int = 0, **ledger: object) -> Scenario:
-    budget = RetryBudget()
-    budget._left_in_window = retries
-    budget._window_started_at = float("inf")
     return Scenario(
         ledger=InMemoryLedger(**ledger),
         upstream=ScriptedUpstream(acts=list(acts), scenes=list(scenes)),
-        retries=budget,
-    )
-
-
-def make_record() -> DispatchRecord:
-    return DispatchRecord(
-        id=UUID(int=0),
-        created_at=datetime.now(UTC),
-        tenant_id=1,
-        api_key_id=1,
-        end_user="",
-        task="",
-        tags={},
-        requested_model="auto",
-        policy_id=1,
-        policy_version=1,
-        rule="default",
-        strategy=Strategy.FAILOVER,
-        reason={},
-        stream=False,
+        retries=retries_left(retries),
     )
 
 
