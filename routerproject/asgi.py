@@ -4,9 +4,9 @@ import asyncio
 import os
 import random
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routerproject.settings")
 
@@ -59,72 +59,47 @@ FIRST_PICTURE_S = 1.0
 
 @asynccontextmanager
 async def open_services() -> AsyncIterator[Services]:
-    """Everything that the data plane needs, started, and stopped in the opposite order."""
-    conninfo = database_conninfo()
-    clock = SystemClock()
-    budget_usage = BudgetUsage()
-    snapshots = SnapshotHolder(conninfo=conninfo, budget_usage=budget_usage)
-
-    # Looked up anew each time: the snapshot is swapped as a whole.
-    def find_provider(provider_id: int, credential_id: int) -> ServedProvider | None:
-        return snapshots.current.find_provider(provider_id, credential_id)
-
-    def credentials_of(candidate: Candidate) -> Sequence[Credential]:
-        return snapshots.current.credentials_of(candidate)
-
-    def find_limits(model_id: int) -> RateLimits:
-        return snapshots.current.model_limits.get(model_id, ())
-
-    break_glass = BreakGlass(state_dir=settings.STATE_DIR)
-    ledger = PostgresLedger(
-        conninfo=conninfo,
-        budget_usage=budget_usage,
-        begin_patience_s=settings.LEDGER_PATIENCE_MS / 1000,
-        is_stopped=lambda: break_glass.is_broken,
-        spool=settings.STATE_DIR / "spool",
-    )
-    key_book = PostgresKeyBook(
-        conninfo=conninfo,
-        sealing_key=secret_key_from_text(settings.ENCRYPTION_KEY),
-        patience_s=settings.LEDGER_PATIENCE_MS / 1000,
-    )
-    rates = SharedLimits(conninfo=conninfo, patience_s=settings.LEDGER_PATIENCE_MS / 1000)
-    breakers = Breakers(
-        clock=clock,
-        random=random.Random(),  # noqa: S311 - jitter
-        key_of=key_by(find_provider),
-        roster=ServedTargets(lambda: snapshots.current if snapshots.is_loaded else None),
-    )
-    fleet = Fleet(targets=breakers, now=clock.now)
-    fleet_holder = FleetHolder(conninfo=conninfo, fleet=fleet, snapshots=snapshots)
-    owners = Owners()
-    tally = Tally(retries=RetryBudget(), hedges=HedgeBudget())
-    publication = HealthPublication(
-        conninfo=conninfo,
-        process_id=snapshots.id,
-        breakers=breakers,
-        tally=tally,
-        in_flight=lambda: len(owners),
-        monotonic=clock.monotonic,
-        is_stopped=lambda: break_glass.is_broken,
-    )
+    """Everything that the data plane needs, started, and stopped in the opposite order: money before last words."""
+    conninfo, clock, owners, budget_usage = database_conninfo(), SystemClock(), Owners(), BudgetUsage()
+    patience_s = settings.LEDGER_PATIENCE_MS / 1000
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
-        stack.push_async_callback(break_glass.stop)
-        await break_glass.start()
-        stack.push_async_callback(snapshots.stop)
-        await snapshots.start(patience_s=FIRST_SNAPSHOT_S)
-        stack.push_async_callback(publication.stop)
-        await publication.start()
-        stack.push_async_callback(fleet_holder.stop)
-        await fleet_holder.start(patience_s=FIRST_PICTURE_S)
-        # Stopped first: money before last words.
-        stack.push_async_callback(ledger.stop)
-        await ledger.start()
-        stack.push_async_callback(key_book.stop)
-        await key_book.start()
-        stack.push_async_callback(rates.stop)
-        await rates.start()
+        break_glass = await _started(stack, BreakGlass(state_dir=settings.STATE_DIR))
+        holder = SnapshotHolder(conninfo=conninfo, budget_usage=budget_usage)
+        snapshots = await _started(stack, holder, patience_s=FIRST_SNAPSHOT_S)
+        lookup = _Lookup(snapshots)
+        breakers = Breakers(
+            clock=clock,
+            random=random.Random(),  # noqa: S311 - jitter
+            key_of=key_by(lookup.provider),
+            roster=ServedTargets(lambda: snapshots.current if snapshots.is_loaded else None),
+        )
+        tally = Tally(retries=RetryBudget(), hedges=HedgeBudget())
+        publication = HealthPublication(
+            conninfo=conninfo,
+            process_id=snapshots.id,
+            breakers=breakers,
+            tally=tally,
+            in_flight=lambda: len(owners),
+            monotonic=clock.monotonic,
+            is_stopped=lambda: break_glass.is_broken,
+        )
+        await _started(stack, publication)
+        fleet = Fleet(targets=breakers, now=clock.now)
+        picture = FleetHolder(conninfo=conninfo, fleet=fleet, snapshots=snapshots)
+        await _started(stack, picture, patience_s=FIRST_PICTURE_S)
+        ledger = PostgresLedger(
+            conninfo=conninfo,
+            budget_usage=budget_usage,
+            begin_patience_s=patience_s,
+            is_stopped=lambda: break_glass.is_broken,
+            spool=settings.STATE_DIR / "spool",
+        )
+        sealing_key = secret_key_from_text(settings.ENCRYPTION_KEY)
+        key_book = PostgresKeyBook(conninfo=conninfo, sealing_key=sealing_key, patience_s=patience_s)
+        rates = SharedLimits(conninfo=conninfo, patience_s=patience_s)
+        for service in (ledger, key_book, rates):
+            await _started(stack, service)
         cutting = asyncio.create_task(keep_cutting(owners=owners, snapshots=snapshots, clock=clock))
         stack.callback(cutting.cancel)
         spare_the_collector()
@@ -133,10 +108,10 @@ async def open_services() -> AsyncIterator[Services]:
             ledger=ledger,
             key_book=key_book,
             rates=rates,
-            credentials_of=credentials_of,
-            model_rates=ModelLimits(limits=rates, find_limits=find_limits),
+            credentials_of=lookup.credentials,
+            model_rates=ModelLimits(limits=rates, find_limits=lookup.limits),
             budget_usage=budget_usage,
-            upstream=ProviderUpstream(transport=transport, find_provider=find_provider, now=clock.now),
+            upstream=ProviderUpstream(transport=transport, find_provider=lookup.provider, now=clock.now),
             health=FleetHealth(breakers=TalliedHealth(health=breakers, tally=tally), fleet=fleet),
             fleet=fleet,
             pepper=secret_key_from_text(settings.API_KEY_PEPPER),
@@ -148,6 +123,41 @@ async def open_services() -> AsyncIterator[Services]:
             retries=tally.retries,
             hedges=tally.hedges,
         )
+
+
+class _Service(Protocol):
+    """What is started and stopped."""
+
+    @property
+    def start(self) -> Callable[..., Awaitable[None]]: ...
+
+    async def stop(self) -> None: ...
+
+
+ServiceT = TypeVar("ServiceT", bound=_Service)
+
+
+async def _started(stack: AsyncExitStack, service: ServiceT, **patience: float) -> ServiceT:
+    """The service, started; `stack` stops it, also if it did not start."""
+    stack.push_async_callback(service.stop)
+    await service.start(**patience)
+    return service
+
+
+class _Lookup:
+    """What calls need of the snapshot, looked up anew each time: it is swapped as a whole."""
+
+    def __init__(self, snapshots: SnapshotHolder) -> None:
+        self._snapshots = snapshots
+
+    def provider(self, provider_id: int, credential_id: int) -> ServedProvider | None:
+        return self._snapshots.current.find_provider(provider_id, credential_id)
+
+    def credentials(self, candidate: Candidate) -> Sequence[Credential]:
+        return self._snapshots.current.credentials_of(candidate)
+
+    def limits(self, model_id: int) -> RateLimits:
+        return self._snapshots.current.model_limits.get(model_id, ())
 
 
 async def _database_answers(conninfo: str) -> bool:
