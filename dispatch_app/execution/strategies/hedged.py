@@ -64,11 +64,13 @@ class _Race:
         return False
 
     async def _start_second(self) -> None:
-        """Begin one more candidate. Without a ledger there is none, and the first one runs on."""
+        """Begin one more candidate, while the first is silent. Without a ledger there is none, and the first one runs on."""
         attempts = self._attempts
+        (first,) = self._running
         with suppress(DispatchError):
-            while attempts.may_go_on and (target := attempts.targets.take()) is not None:
-                if await self._enter(target, role=AttemptRole.HEDGE):
+            while attempts.may_go_on and not (first.done() or self._claimed.is_set()):
+                target = attempts.targets.take()
+                if target is None or await self._enter(target, role=AttemptRole.HEDGE):
                     return
 
     async def _enter(self, target: Target, *, role: AttemptRole) -> bool:

@@ -1,16 +1,36 @@
 """Hedged: a second target only when the first is silent for too long."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
-from dispatch_app.execution.errors import DispatchError, ServerFailedError, TruncatedError
+from dispatch_app.execution.errors import (
+    DispatchError,
+    RequestRejectedError,
+    ServerFailedError,
+    TruncatedError,
+)
+from dispatch_app.execution.ports import RateLimitReachedError
 from policies_app.routing.codes import AttemptRole, DispatchStatus, FaultClass, Strategy
+from policies_app.routing.types import Candidate, Facts
 from tests.dispatch_app.execution.acting_fleet import Act
 from tests.dispatch_app.execution.courses import Course, target
 
 FAILED = Act(error=ServerFailedError(wire_status=500, is_billable=False))
 DELAY_MS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowRefusals:
+    """Implements `ModelRates`: one model's limit is reached, which takes a while to know."""
+
+    model: str
+
+    async def take(self, candidate: Candidate, facts: Facts) -> None:
+        if candidate.model.name == self.model:
+            await asyncio.sleep(0.05)
+            raise RateLimitReachedError(1)
 
 
 def hedged(a: Act, b: Act, c: Act = FAILED, **options: object) -> Course:
@@ -106,6 +126,20 @@ async def test_hedges_stay_within_their_budget() -> None:
     case = hedged(Act(text="one", delay_s=0.1), Act(text="two"), hedges_earned=0)
 
     assert await case.text() == "one"
+    assert case.fleet.asked == ["a"]
+
+
+async def test_a_first_target_that_fails_while_the_second_is_being_refused_is_no_reason_for_a_third() -> None:
+    case = hedged(
+        Act(delay_s=0.06, error=RequestRejectedError(wire_status=400)),
+        Act(text="two"),
+        Act(text="three"),
+        rates=SlowRefusals(model="b"),
+    )
+
+    with pytest.raises(DispatchError):
+        await case.text()
+
     assert case.fleet.asked == ["a"]
 
 
