@@ -87,9 +87,8 @@ class Attempts:
     ) -> RunningAttempt | None:
         """Have an attempt admitted; None if the envelope, a rate limit or the ledger refuses it, with `error` set.
 
-        Of one that is admitted too late nothing is sent, and it costs nothing.
-
-        `is_aside` marks judges and samples, which say nothing of the dispatch itself.
+        One that is admitted too late is not made, and costs nothing. `is_aside` marks judges and samples, which say nothing
+        of the dispatch itself.
 
         :raises DispatchError: if the ledger is not to be had, or another dispatch has the idempotency key.
         """

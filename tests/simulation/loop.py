@@ -49,7 +49,10 @@ class SimulatedTask(asyncio.Task[Any]):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Virtual time from zero, and an order that `chance` gives. `steps` counts what was run, `now` is the time to the nanosecond."""
+    """Virtual time from zero, and an order that `chance` gives.
+
+    `steps` counts what was run; `now` is the time to the nanosecond, which processes do not get to know.
+    """
 
     def __init__(self, chance: Random) -> None:
         super().__init__()
