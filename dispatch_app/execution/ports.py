@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+import msgspec
+
 from dispatch_app.execution.canonical import Reply, Request, StreamPart
 from policies_app.routing.codes import AttemptRole, AttemptState, DispatchStatus, FaultClass, Strategy
 from policies_app.routing.types import Candidate, CatalogueModel, Facts, Usage
@@ -51,8 +53,7 @@ CredentialsOf = Callable[[Candidate], Sequence[Credential]]
 """What the provider of a candidate can be called with at the moment: at least one, which may be `NO_CREDENTIAL`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetKey:
+class BudgetKey(msgspec.Struct, frozen=True, kw_only=True):
     """One budget in one period, as it applies to a request."""
 
     budget_id: int
@@ -60,8 +61,7 @@ class BudgetKey:
     period_start: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencyKey:
+class IdempotencyKey(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller named its request by, within its tenant, API key and endpoint. Both digests are hexadecimal.
 
     `key_hmac` stands for the key, which is not kept, and `body_sha256` for what was asked under it.
@@ -72,8 +72,7 @@ class IdempotencyKey:
     body_sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchRecord:
+class DispatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the log says of a dispatch from its start. `reason` is JSON-ready: `words`, `failed`, `dropped`."""
 
     id: UUID
@@ -92,8 +91,7 @@ class DispatchRecord:
     stream: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the log says of an attempt from its start. It counts as expired when not settled by `expires_at`.
 
     `credential` is the name of what its provider was called with. `is_first` says that no attempt of the dispatch had been admitted when this one was made.
@@ -123,16 +121,14 @@ class Verdict(StrEnum):
     """The dispatch's idempotency key stands for another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginVerdict:
+class BeginVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger's answer. `subject_id` is the budget or the kill switch that refused, None when admitted."""
 
     verdict: Verdict
     subject_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What one validator found in an answer. `score` is what it measured, from 0 to 1, None where it measures nothing."""
 
     validator: str
@@ -142,8 +138,7 @@ class Finding:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchOutcome:
+class DispatchOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a dispatch ended. `baseline_cost_nanos` is None when its policy declares no baseline. `wasted_nanos` is the part of
     its cost that this side caused beside the answer, see `Conclusion.is_waste`.
 
@@ -165,8 +160,7 @@ class DispatchOutcome:
     finished_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended and what it cost. `outcome` is set on the attempt that ends its dispatch."""
 
     attempt_id: UUID

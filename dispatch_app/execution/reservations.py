@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
+import msgspec
+
 from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.canonical import Request
 from dispatch_app.execution.conclusion import milliseconds
@@ -158,7 +160,7 @@ class Reservations:
             return False
         self._envelope.settle(attempt.candidate.bound_nanos, cost_nanos=smaller.bound_nanos)
         attempt.target = replace(attempt.target, candidate=smaller)
-        attempt.record = replace(attempt.record, reserved_nanos=smaller.bound_nanos)
+        attempt.record = msgspec.structs.replace(attempt.record, reserved_nanos=smaller.bound_nanos)
         return True
 
     def _retract(self, attempt: RunningAttempt) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -45,8 +44,7 @@ KILLED = BeginVerdict(verdict=Verdict.KILLED)
 ADMITTED = BeginVerdict(verdict=Verdict.ADMITTED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginItem:
+class BeginItem(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that asks to be admitted."""
 
     dispatch: DispatchRecord
@@ -55,8 +53,7 @@ class BeginItem:
     key: IdempotencyKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishItem:
+class FinishItem(msgspec.Struct, frozen=True, kw_only=True):
     """One dispatch that ends without a further attempt."""
 
     dispatch: DispatchRecord

@@ -912,7 +912,7 @@ _DECISION = (
     Mutant(
         name="a shrunk request reserves what it did before",
         path=_RESERVATIONS,
-        search="        attempt.record = replace(attempt.record, reserved_nanos=smaller.bound_nanos)\n",
+        search="        attempt.record = msgspec.structs.replace(attempt.record, reserved_nanos=smaller.bound_nanos)\n",
         replace="",
         tests=EXECUTION,
     ),

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from msgspec import structs
+
 from dispatch_app.execution.attempt import RunningAttempt
 from dispatch_app.execution.attempts import Attempts
 from dispatch_app.execution.calls import Calls
@@ -60,7 +62,7 @@ _expiry = Accounts._expiry
 
 
 def _expiry_for_free(self: Accounts, row: AttemptRow, at: Any) -> Settlement:
-    return replace(_expiry(self, row, at), cost_nanos=0)
+    return structs.replace(_expiry(self, row, at), cost_nanos=0)
 
 
 _verdict = Accounts._verdict

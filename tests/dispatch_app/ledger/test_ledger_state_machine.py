@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -193,7 +193,7 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
         @rule(which=st.integers(0, 1))
         def new_period(self, which: int) -> None:
             old = self.budgets[which]
-            key = replace(old.key, period_start=old.key.period_start + timedelta(days=31))
+            key = msgspec.structs.replace(old.key, period_start=old.key.period_start + timedelta(days=31))
             self.budgets[which] = ModelledBudget(key, old.limit_nanos, raised_by_nanos=old.raised_by_nanos)
 
         @invariant()
