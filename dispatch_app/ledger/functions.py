@@ -10,7 +10,17 @@ Each statement of a volatile function has a snapshot of its own. Balances are lo
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "sql"
-_IN_ORDER = ("kill_switches", "limits", "idempotency", "begin", "finish", "correct", "settle", "expire")
+_IN_ORDER = (
+    "kill_switches",
+    "limits",
+    "idempotency",
+    "begin",
+    "finish",
+    "settlements",
+    "correct",
+    "settle",
+    "expire",
+)
 """Each after those that it calls."""
 
 FUNCTIONS_SQL = "\n\n".join((_FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in _IN_ORDER)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -23,14 +22,22 @@ from dispatch_app.execution.ports import (
 )
 from dispatch_app.ledger.lane import GroupCommitLane, LaneUnavailableError
 from dispatch_app.ledger.spool import Spool, SpoolFile
+from dispatch_app.ledger.wire import (
+    BEGIN_SQL,
+    SETTLE_SQL,
+    BeginItem,
+    FinishItem,
+    begin_parameters,
+    decode_begin,
+    decode_settle,
+    encode,
+    settle_parameters,
+)
 from dispatch_app.snapshot.budget_usage import BudgetUsage
 from policies_app.routing.codes import AttemptState
 from policies_app.routing.types import Usage
 
 logger = logging.getLogger(__name__)
-
-BEGIN_SQL = "SELECT ledger_begin(%s::jsonb, %s::jsonb, %s)::text"
-SETTLE_SQL = "SELECT ledger_settle(%s::jsonb, %s::jsonb)::text"
 
 BEGIN_QUEUE_LIMIT = 2_048
 SETTLE_QUEUE_LIMIT = 65_536
@@ -44,44 +51,12 @@ KILLED = BeginVerdict(verdict=Verdict.KILLED)
 ADMITTED = BeginVerdict(verdict=Verdict.ADMITTED)
 
 
-class BeginItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that asks to be admitted."""
-
-    dispatch: DispatchRecord
-    attempt: AttemptRecord
-    budgets: tuple[BudgetKey, ...]
-    key: IdempotencyKey | None = None
-
-
-class FinishItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One dispatch that ends without a further attempt."""
-
-    dispatch: DispatchRecord
-    outcome: DispatchOutcome
-
-
-class _BeginWire(msgspec.Struct, omit_defaults=True):
-    dispatch: DispatchRecord
-    attempt: AttemptRecord
-    is_first: bool
-    slots: list[int]
-    key: IdempotencyKey | None = None
-
-
-class _BeginAnswer(msgspec.Struct):
-    verdicts: list[tuple[str, int | None]]
-    used_nanos: list[int | None]
-
-
 class _SpoolRecord(msgspec.Struct, omit_defaults=True):
     settlement: Settlement | None = None
     finish: FinishItem | None = None
 
 
-_encode = msgspec.json.Encoder().encode
 _decode_spooled = msgspec.json.Decoder(_SpoolRecord).decode
-_decode_begin = msgspec.json.Decoder(_BeginAnswer).decode
-_decode_settle = msgspec.json.Decoder(list[tuple[int, str, datetime, int]]).decode
 
 
 class PostgresLedger:
@@ -234,25 +209,14 @@ class PostgresLedger:
     async def _commit_begins(
         self, connection: psycopg.AsyncConnection, items: Sequence[BeginItem], *, in_doubt: bool
     ) -> Sequence[BeginVerdict | None]:
-        slots: dict[tuple[int, str, datetime], int] = {}
-        budgets: list[BudgetKey] = []
-        wire = [
-            _BeginWire(
-                item.dispatch,
-                item.attempt,
-                item.attempt.is_first,
-                _slots_of(item.budgets, slots, budgets),
-                item.key,
-            )
-            for item in items
-        ]
-        cursor = await connection.execute(
-            BEGIN_SQL, (_encode(budgets).decode(), _encode(wire).decode(), in_doubt)
-        )
-        answer = _decode_begin((await cursor.fetchone())[0])  # type: ignore[index]
-        for key, used_nanos in zip(slots, answer.used_nanos, strict=True):
+        budgets, parameters = begin_parameters(items, in_doubt=in_doubt)
+        cursor = await connection.execute(BEGIN_SQL, parameters)
+        answer = decode_begin((await cursor.fetchone())[0])  # type: ignore[index]
+        for key, used_nanos in zip(budgets, answer.used_nanos, strict=True):
             if used_nanos is not None:
-                self.budget_usage.record(key, used_nanos)
+                self.budget_usage.record((key.budget_id, key.subject, key.period_start), used_nanos)
+        if answer.verdicts is None:
+            return [ADMITTED] * len(items)
         return [_verdict_of(code, subject_id) for code, subject_id in answer.verdicts]
 
     async def _commit_settles(
@@ -261,10 +225,8 @@ class PostgresLedger:
         del in_doubt  # Settling passes over what is no longer open, so sending again is always safe.
         settlements = [item for item in items if isinstance(item, Settlement)]
         finishes = [item for item in items if isinstance(item, FinishItem)]
-        cursor = await connection.execute(
-            SETTLE_SQL, (_encode(settlements).decode(), _encode(finishes).decode())
-        )
-        for budget_id, subject, period_start, used_nanos in _decode_settle((await cursor.fetchone())[0]):  # type: ignore[index]
+        cursor = await connection.execute(SETTLE_SQL, settle_parameters(settlements, finishes))
+        for budget_id, subject, period_start, used_nanos in decode_settle((await cursor.fetchone())[0]):  # type: ignore[index]
             self.budget_usage.record((budget_id, subject, period_start), used_nanos)
         return [None] * len(items)
 
@@ -291,8 +253,8 @@ def void_of(attempt: AttemptRecord) -> Settlement:
 
 def _spooled(item: Settlement | FinishItem) -> bytes:
     if isinstance(item, Settlement):
-        return _encode(_SpoolRecord(settlement=item))
-    return _encode(_SpoolRecord(finish=item))
+        return encode(_SpoolRecord(settlement=item))
+    return encode(_SpoolRecord(finish=item))
 
 
 def _unspooled(records: list[bytes]) -> Iterator[Settlement | FinishItem]:
@@ -304,21 +266,6 @@ def _unspooled(records: list[bytes]) -> Iterator[Settlement | FinishItem]:
             continue
         if (item := record.settlement or record.finish) is not None:
             yield item
-
-
-def _slots_of(
-    wanted: tuple[BudgetKey, ...], slots: dict[tuple[int, str, datetime], int], budgets: list[BudgetKey]
-) -> list[int]:
-    """Where each budget stands in the batch's list, counted from 1; new ones are added to it."""
-    found = []
-    for budget in wanted:
-        key = (budget.budget_id, budget.subject, budget.period_start)
-        slot = slots.get(key)
-        if slot is None:
-            budgets.append(budget)
-            slot = slots[key] = len(budgets)
-        found.append(slot)
-    return found
 
 
 def _verdict_of(code: str, subject_id: int | None) -> BeginVerdict | None:

@@ -318,13 +318,14 @@ _STREAMS = (
 
 _LOCK = "    PERFORM FROM budget_balance WHERE id = ANY (balance_ids) ORDER BY id FOR NO KEY UPDATE;\n"
 _LOOK = """
-    -- NULL for a soft budget and for one that was deleted. The limit of this moment counts, whatever was granted before.
-    SELECT coalesce(array_agg(allowed.nanos ORDER BY wanted.slot), '{}'),
-           coalesce(array_agg(allowed.nanos - balance.settled_nanos - balance.reserved_nanos - balance.overage_nanos
-                              ORDER BY wanted.slot), '{}')
-      INTO limits, remaining
-      FROM unnest(balance_ids) WITH ORDINALITY AS wanted (id, slot)
-      LEFT JOIN budget_balance AS balance ON balance.id = wanted.id
+    -- No limit for a soft budget and for one that was deleted. The limit of this moment counts, whatever was granted before.
+    SELECT coalesce(array_agg(allowed.nanos ORDER BY asked.slot), '{}'),
+           coalesce(array_agg(balance.settled_nanos + balance.reserved_nanos + balance.overage_nanos ORDER BY asked.slot), '{}'),
+           coalesce(bool_and(asked.nanos = 0 OR asked.nanos <= allowed.nanos - balance.settled_nanos - balance.reserved_nanos
+                                                             - balance.overage_nanos), true)
+      INTO limits, used, fits
+      FROM unnest(balance_ids, wanted) WITH ORDINALITY AS asked (id, nanos, slot)
+      LEFT JOIN budget_balance AS balance ON balance.id = asked.id
       LEFT JOIN policies_app_budget AS budget ON budget.id = balance.budget_id
       LEFT JOIN LATERAL (
                SELECT budget_limit_nanos(budget, clock_timestamp()) AS nanos
@@ -567,8 +568,8 @@ _LEDGER = (
     Mutant(
         name="the ledger ignores kill switches",
         path=f"{_LEDGER_SQL}/begin.sql",
-        search="        IF verdict = 'admitted' AND any_switch THEN\n",
-        replace="        IF false THEN\n",
+        search="            IF verdict = 'admitted' AND any_switch THEN\n",
+        replace="            IF false THEN\n",
         tests=LEDGER,
     ),
     Mutant(

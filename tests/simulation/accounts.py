@@ -100,7 +100,6 @@ class Begin:
 
     dispatch: DispatchRecord
     attempt: AttemptRecord
-    is_first: bool
     slots: list[int]
 
 
@@ -283,7 +282,7 @@ class Accounts:
     def _has_ended(self, item: Begin) -> bool:
         """Whether the sweep has ended the dispatch, which begins no further attempt then."""
         known = self.dispatches.get((item.dispatch.created_at, item.dispatch.id))
-        return not item.is_first and known is not None and known.status is not DispatchStatus.OPEN
+        return not item.attempt.is_first and known is not None and known.status is not DispatchStatus.OPEN
 
     def _draw_on(self, remaining: list[int | None], item: Begin) -> None:
         for slot in item.slots:
@@ -299,7 +298,7 @@ class Accounts:
     def _admit(self, item: Begin, balances: list[Balance | None]) -> None:
         dispatch, attempt = item.dispatch, item.attempt
         key = (dispatch.created_at, dispatch.id)
-        if item.is_first and key not in self.dispatches:
+        if item.attempt.is_first and key not in self.dispatches:
             self.dispatches[key] = DispatchRow(record=dispatch)
         reserved_on = tuple(balance for slot in item.slots if (balance := balances[slot - 1]) is not None)
         row = AttemptRow(record=attempt, dispatch=key, balances=reserved_on, admitted_at=self._time())

@@ -20,7 +20,8 @@ from dispatch_app.execution.onward import Onward
 from dispatch_app.execution.ports import Settlement, Target, UpstreamCall
 from dispatch_app.execution.postings import Postings
 from dispatch_app.execution.targets import Targets, _Entry
-from dispatch_app.ledger.ledger import ADMITTED, BeginItem, PostgresLedger
+from dispatch_app.ledger.ledger import ADMITTED, PostgresLedger
+from dispatch_app.ledger.wire import BeginItem
 from policies_app.routing.codes import AttemptRole, BudgetAction
 from tests.simulation.accounts import Accounts, AttemptRow, Balance, Begin
 from tests.simulation.simulation import simulate

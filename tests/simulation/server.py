@@ -13,16 +13,23 @@ from typing import Any
 import msgspec
 import psycopg
 
-from dispatch_app.execution.ports import BudgetKey, Settlement
-from dispatch_app.ledger.ledger import BEGIN_SQL, SETTLE_SQL
+from dispatch_app.execution.ports import (
+    AttemptRecord,
+    BudgetKey,
+    DispatchRecord,
+    Settlement,
+)
+from dispatch_app.ledger.wire import BEGIN_SQL, SETTLE_SQL, Purse, SettlementRow, WantedBudget
 from tests.simulation.accounts import Accounts, Begin, Finish, UniqueError
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Host, SimulatedLoop, elapse
 from tests.simulation.trace import Trace
 
-_read_budgets = msgspec.json.Decoder(list[BudgetKey]).decode
-_read_begins = msgspec.json.Decoder(list[Begin]).decode
-_read_settlements = msgspec.json.Decoder(list[Settlement]).decode
+_read_dispatches = msgspec.json.Decoder(list[DispatchRecord]).decode
+_read_attempts = msgspec.json.Decoder(list[AttemptRecord]).decode
+_read_budgets = msgspec.json.Decoder(list[WantedBudget]).decode
+_read_purses = msgspec.json.Decoder(list[Purse]).decode
+_read_settlements = msgspec.json.Decoder(list[SettlementRow]).decode
 _read_finishes = msgspec.json.Decoder(list[Finish]).decode
 _write = msgspec.json.Encoder().encode
 
@@ -203,13 +210,38 @@ class Cursor:
         return (self.row,)
 
 
-def _begin(accounts: Accounts, budgets: str, attempts: str, in_doubt: bool) -> str:
-    verdicts, used = accounts.begin(_read_budgets(budgets), _read_begins(attempts), in_doubt=in_doubt)
-    return _write({"verdicts": verdicts, "used_nanos": used}).decode()
+def _begin(accounts: Accounts, *parameters: Any) -> str:
+    dispatches, attempts, budgets, purses, _keys, _continued, in_doubt = parameters
+    slots_of = {place: purse.slots for purse in _read_purses(purses) for place in purse.places}
+    records = zip(_read_dispatches(dispatches), _read_attempts(attempts), strict=True)
+    begins = [
+        Begin(dispatch=dispatch, attempt=attempt, slots=slots_of[place])
+        for place, (dispatch, attempt) in enumerate(records, start=1)
+    ]
+    wanted = _read_budgets(budgets)
+    for slot, budget in enumerate(wanted, start=1):
+        asked = (begin.attempt.reserved_nanos for begin in begins if slot in begin.slots)
+        assert budget.wanted_nanos == sum(asked)
+    keys = [
+        BudgetKey(budget_id=budget.budget_id, subject=budget.subject, period_start=budget.period_start)
+        for budget in wanted
+    ]
+    verdicts, used = accounts.begin(keys, begins, in_doubt=in_doubt)
+    are_all_admitted = all(verdict == "admitted" for verdict, _ in verdicts)
+    return _write({"verdicts": None if are_all_admitted else verdicts, "used_nanos": used}).decode()
 
 
-def _settle(accounts: Accounts, settlements: str, finishes: str) -> str:
-    return _write(accounts.settle(_read_settlements(settlements), _read_finishes(finishes))).decode()
+def _settle(accounts: Accounts, settlements: str, finishes: str, *_span: object) -> str:
+    told = [_settlement_of(row) for row in _read_settlements(settlements)]
+    return _write(accounts.settle(told, _read_finishes(finishes))).decode()
+
+
+def _settlement_of(row: SettlementRow) -> Settlement:
+    told = msgspec.structs.asdict(row)
+    outcome = {**told, "status": row.outcome, "first_byte_ms": row.dispatch_first_byte_ms}
+    return msgspec.convert(
+        {**told, "usage": told, "outcome": outcome if row.outcome else None}, Settlement, strict=False
+    )
 
 
 _STATEMENTS: Mapping[str, Callable[..., str]] = {BEGIN_SQL: _begin, SETTLE_SQL: _settle}

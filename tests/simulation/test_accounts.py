@@ -9,7 +9,14 @@ import psycopg
 import pytest
 from django.db import connection as django_connection
 
-from dispatch_app.ledger.ledger import BEGIN_SQL, SETTLE_SQL
+from dispatch_app.ledger.wire import (
+    BEGIN_SQL,
+    SETTLE_SQL,
+    BeginItem,
+    FinishItem,
+    begin_parameters,
+    settle_parameters,
+)
 from dispatch_app.rollups.statements import fetch_one
 from policies_app.routing.codes import KillScope
 from policies_app.services.budgets import _GRANT_SQL
@@ -44,13 +51,26 @@ class Replay:
             )
 
     def begin(self, budgets: list[Any], items: list[Begin], in_doubt: bool, said: tuple[Any, Any]) -> None:
-        answer = self._ask(BEGIN_SQL, (_json(budgets), _json(items), in_doubt))
+        keys, parameters = begin_parameters(
+            [
+                BeginItem(
+                    dispatch=item.dispatch,
+                    attempt=item.attempt,
+                    budgets=tuple(budgets[slot - 1] for slot in item.slots),
+                )
+                for item in items
+            ],
+            in_doubt=in_doubt,
+        )
+        answer = self._ask(BEGIN_SQL, parameters)
         verdicts, used = said
-        assert [tuple(verdict) for verdict in answer["verdicts"] or ()] == verdicts
-        assert answer["used_nanos"] == used
+        told = answer["verdicts"] or [["admitted", None]] * len(items)
+        assert [tuple(verdict) for verdict in told] == verdicts
+        assert (keys, answer["used_nanos"]) == (budgets, used)
 
     def settle(self, settlements: list[Any], finishes: list[Any], said: list[Any]) -> None:
-        answer = self._ask(SETTLE_SQL, (_json(settlements), _json(finishes)))
+        ended = [FinishItem(dispatch=finish.dispatch, outcome=finish.outcome) for finish in finishes]
+        answer = self._ask(SETTLE_SQL, settle_parameters(settlements, ended))
         found = {(budget_id, subject, used) for budget_id, subject, _, used in answer}
         assert found == {(budget_id, subject, used) for budget_id, subject, _, used in said}
 
@@ -173,7 +193,3 @@ def _subject(switch: Switch) -> dict[str, Any]:
             return columns | {"tenant_id": pair[0], "end_user": pair[1]}
         case scope:
             return columns | {f"{scope}_id": subject}
-
-
-def _json(values: list[Any]) -> str:
-    return msgspec.json.encode(values).decode()

@@ -7,6 +7,8 @@ DECLARE
     since       timestamptz;
     held        uuid[];
     settlements jsonb;
+    earliest    timestamptz;
+    latest      timestamptz;
     finishes    jsonb;
     expired     integer;
 BEGIN
@@ -26,17 +28,17 @@ BEGIN
              LIMIT most
                FOR UPDATE SKIP LOCKED) AS overdue;
 
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-               'attempt_id', lost.id, 'attempt_created_at', lost.created_at, 'state', 'expired', 'fault', 'expired',
-               'response_model', '', 'cost_nanos', lost.reserved_nanos, 'estimated', true, 'cold', false,
-               'settled_at', at,
-               'usage', jsonb_build_object('input_tokens', 0, 'cached_input_tokens', 0, 'cache_write_tokens', 0,
-                                           'output_tokens', 0, 'reasoning_tokens', 0),
-               'outcome', CASE WHEN lost.is_last THEN jsonb_build_object(
-                   'status', 'expired', 'error_code', 'expired', 'model_id', lost.model_id,
+    SELECT coalesce(jsonb_agg(
+               jsonb_build_object(
+                   'attempt_id', lost.id, 'attempt_created_at', lost.created_at, 'state', 'expired', 'fault', 'expired',
+                   'response_model', '', 'cost_nanos', lost.reserved_nanos, 'estimated', true, 'settled_at', at)
+               || CASE WHEN lost.is_last THEN jsonb_build_object(
+                   'outcome', 'expired', 'error_code', 'expired', 'model_id', lost.model_id,
                    'provider_id', lost.provider_id, 'finished_at', at,
-                   'total_ms', least(extract(epoch FROM at - lost.dispatch_created_at) * 1000, 2147483647)::integer) END)), '[]')
-      INTO settlements
+                   'total_ms', least(extract(epoch FROM at - lost.dispatch_created_at) * 1000, 2147483647)::integer)
+                  ELSE '{}' END), '[]'),
+           min(lost.created_at), max(lost.created_at)
+      INTO settlements, earliest, latest
       FROM (SELECT attempt.*,
                    attempt.dispatch_id = ANY (held)
                    AND NOT EXISTS (SELECT FROM attempt AS other
@@ -64,7 +66,7 @@ BEGIN
                AND NOT EXISTS (SELECT FROM attempt WHERE attempt.dispatch_id = dispatch.id AND attempt.state = 'open')
              ORDER BY dispatch.created_at, dispatch.id) AS orphan;
 
-    PERFORM ledger_settle(settlements, finishes);
+    PERFORM ledger_settle(settlements::json, finishes::json, earliest, latest);
     expired := jsonb_array_length(settlements) + jsonb_array_length(finishes);
 
     -- Five minutes cover what is being committed with an earlier creation time. A clock that ran ahead must not hide what is to come.

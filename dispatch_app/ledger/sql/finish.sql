@@ -1,7 +1,7 @@
 -- Ends dispatches that have no attempt left to settle, or never had one; see ledger_settle.
-CREATE OR REPLACE FUNCTION ledger_finish(finishes jsonb) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION ledger_finish(finishes json) RETURNS void LANGUAGE sql AS $$
     WITH item AS MATERIALIZED (
-        SELECT * FROM jsonb_to_recordset(finishes) AS wanted (dispatch dispatch, outcome dispatch)
+        SELECT * FROM json_to_recordset(finishes) AS wanted (dispatch dispatch, outcome dispatch)
     ), ended AS (
         INSERT INTO dispatch (id, created_at, tenant_id, api_key_id, end_user, task, tags, requested_model, policy_id,
                               policy_version, rule, strategy, reason, stream, status, error_code, answered_by, validated,

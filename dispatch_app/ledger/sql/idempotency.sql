@@ -20,25 +20,24 @@ CREATE OR REPLACE FUNCTION idempotency_state(wanted_id uuid, wanted_created_at t
      WHERE dispatch.created_at = wanted_created_at AND dispatch.id = wanted_id
 $$;
 
--- Claims the keys of a batch of attempts (see ledger_begin) for their dispatches; those without a key are passed over. Answers, by
--- the place in the batch, whether the dispatch has its key; NULL where it came with none.
+-- Claims the keys of a batch of attempts for their dispatches: [{place, tenant_id, api_key_id, endpoint, key_hmac, body_sha256,
+-- dispatch_id, dispatch_created_at}, …]. Answers, by the place in the batch, whether the dispatch has its key; NULL where it came
+-- with none.
 --
 -- A key is locked to the commit, in an order that all batches keep. It stays with the first dispatch that claimed it, unless that
 -- is long ago or came to nothing before anything was sent: each attempt claims, so that such a dispatch begins no further one.
-CREATE OR REPLACE FUNCTION idempotency_claim(attempts jsonb) RETURNS boolean[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION idempotency_claim(keys json) RETURNS boolean[] LANGUAGE plpgsql AS $$
 DECLARE
     wanted record;
     held   idempotency_key;
     claims boolean[] := '{}';
 BEGIN
     FOR wanted IN
-        SELECT item.place, (item.dispatch).id AS dispatch_id, (item.dispatch).created_at AS dispatch_created_at,
-               (item.dispatch).tenant_id, (item.dispatch).api_key_id, item.key ->> 'endpoint' AS endpoint,
-               decode(item.key ->> 'key_hmac', 'hex') AS key_hmac, decode(item.key ->> 'body_sha256', 'hex') AS body_sha256
-          FROM ROWS FROM (jsonb_to_recordset(attempts) AS (dispatch dispatch, key jsonb))
-               WITH ORDINALITY AS item (dispatch, key, place)
-         WHERE item.key IS NOT NULL
-         ORDER BY 4, 5, 6, 7, item.place
+        SELECT key.place, key.tenant_id, key.api_key_id, key.endpoint, decode(key.key_hmac, 'hex') AS key_hmac,
+               decode(key.body_sha256, 'hex') AS body_sha256, key.dispatch_id, key.dispatch_created_at
+          FROM json_to_recordset(keys) AS key (place integer, tenant_id bigint, api_key_id bigint, endpoint text, key_hmac text,
+                                               body_sha256 text, dispatch_id uuid, dispatch_created_at timestamptz)
+         ORDER BY 2, 3, 4, 5, 1
     LOOP
         -- A known row is updated to what it was: that locks it. One that another batch is inserting is waited for.
         INSERT INTO idempotency_key AS known (tenant_id, api_key_id, endpoint, key_hmac, body_sha256, dispatch_id, dispatch_created_at)
@@ -67,12 +66,12 @@ BEGIN
 END $$;
 
 -- Gives back the keys that a batch claimed for dispatches of which no attempt was admitted after all: those may be tried again.
-CREATE OR REPLACE FUNCTION idempotency_release(attempts jsonb) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION idempotency_release(keys json) RETURNS void LANGUAGE sql AS $$
     DELETE FROM idempotency_key AS held
-     USING jsonb_to_recordset(attempts) AS item (dispatch dispatch, key jsonb)
-     WHERE held.tenant_id = (item.dispatch).tenant_id AND held.api_key_id = (item.dispatch).api_key_id
-       AND held.endpoint = item.key ->> 'endpoint' AND held.key_hmac = decode(item.key ->> 'key_hmac', 'hex')
-       AND held.dispatch_id = (item.dispatch).id
+     USING json_to_recordset(keys) AS key (tenant_id bigint, api_key_id bigint, endpoint text, key_hmac text, dispatch_id uuid)
+     WHERE held.tenant_id = key.tenant_id AND held.api_key_id = key.api_key_id
+       AND held.endpoint = key.endpoint AND held.key_hmac = decode(key.key_hmac, 'hex')
+       AND held.dispatch_id = key.dispatch_id
        AND NOT EXISTS (SELECT FROM dispatch
                         WHERE dispatch.created_at = held.dispatch_created_at AND dispatch.id = held.dispatch_id)
 $$;

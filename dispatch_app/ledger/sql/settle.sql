@@ -1,47 +1,38 @@
 -- Settles attempts and ends dispatches, each once: what is no longer open is passed over, so a batch may be sent again. An attempt
 -- that has expired in the meantime is corrected (see ledger_correct).
 --
--- settlements: [{attempt_id, attempt_created_at, columns of attempt, "usage": {tokens}, "outcome": {columns of dispatch} or
--- null}, …]; finishes: [{"dispatch": {columns}, "outcome": {columns}}, …] for dispatches without an attempt left to settle.
+-- settlements: see ledger_settlements; their attempts were created between earliest and latest. finishes: [{"dispatch": {columns},
+-- "outcome": {columns}}, …] for dispatches without an attempt left to settle.
 --
 -- Answers [[budget_id, subject, period_start, used_nanos], …] of the balances that it touched.
-CREATE OR REPLACE FUNCTION ledger_settle(settlements jsonb, finishes jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION ledger_settle(settlements json, finishes json, earliest timestamptz, latest timestamptz) RETURNS jsonb
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 DECLARE
-    earliest       timestamptz;
-    latest         timestamptz;
-    closed_count   integer;
+    passed_over    integer;
     touched_ids    bigint[];
     released_nanos bigint[];
     posted_nanos   bigint[];
     above_nanos    bigint[];
     answer         jsonb;
 BEGIN
-    -- Known before the plan starts, so that it opens the one or two day partitions concerned and not every day's. Rows are named
-    -- by lists of their keys beside every join, and loops are off: so each is looked up once, and no plan reads all of that time.
-    SELECT min(wanted.attempt_created_at), max(wanted.attempt_created_at)
-      INTO earliest, latest
-      FROM jsonb_to_recordset(settlements) AS wanted (attempt_created_at timestamptz);
-
+    -- The span is known before the plan starts, so that it opens the one or two day partitions concerned and not every day's. Rows
+    -- are named by lists of their keys beside every join, and loops are off: so each is looked up once, and no plan reads all of
+    -- that time.
     WITH item AS MATERIALIZED (
-        SELECT *
-          FROM jsonb_to_recordset(settlements) AS wanted (
-                   attempt_id uuid, attempt_created_at timestamptz, state text, wire_status smallint, fault text,
-                   response_model text, validation jsonb, usage attempt, cost_nanos bigint, estimated boolean, cold boolean, latency_ms integer,
-                   first_byte_ms integer, settled_at timestamptz, outcome dispatch)
+        SELECT * FROM ledger_settlements(settlements)
     ), closed AS (
         UPDATE attempt
            SET state = item.state,
                wire_status = item.wire_status,
-               fault = coalesce(item.fault, ''),
+               fault = item.fault,
                response_model = item.response_model,
-               validation = coalesce(item.validation, '[]'),
-               input_tokens = (item.usage).input_tokens,
-               cached_input_tokens = (item.usage).cached_input_tokens,
-               cache_write_tokens = (item.usage).cache_write_tokens,
-               output_tokens = (item.usage).output_tokens,
-               reasoning_tokens = (item.usage).reasoning_tokens,
+               validation = item.validation,
+               input_tokens = item.input_tokens,
+               cached_input_tokens = item.cached_input_tokens,
+               cache_write_tokens = item.cache_write_tokens,
+               output_tokens = item.output_tokens,
+               reasoning_tokens = item.reasoning_tokens,
                cost_nanos = item.cost_nanos,
                estimated = item.estimated,
                cold = item.cold,
@@ -55,13 +46,16 @@ BEGIN
            AND attempt.id = item.attempt_id
            AND attempt.id = ANY (ARRAY(SELECT attempt_id FROM item))
            AND attempt.state = 'open'
-        RETURNING attempt.*, item.outcome
+        RETURNING attempt.created_at, attempt.dispatch_id, attempt.dispatch_created_at, attempt.model_id AS asked_model_id,
+                  attempt.reserved_nanos, attempt.balance_ids, item.input_tokens, item.cached_input_tokens, item.cache_write_tokens,
+                  item.output_tokens, item.reasoning_tokens, item.cost_nanos, item.estimated, item.outcome, item.error_code,
+                  item.answered_by, item.validated, item.model_id, item.provider_id, item.baseline_cost_nanos, item.wasted_nanos,
+                  item.total_ms, item.dispatch_first_byte_ms, item.overhead_us, item.finished_at
     ), by_dispatch AS (
-        SELECT dispatch_id, dispatch_created_at,
-               count(*) AS attempts, sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-               sum(cache_write_tokens) AS cache_write_tokens, sum(output_tokens) AS output_tokens,
-               sum(reasoning_tokens) AS reasoning_tokens, sum(cost_nanos) AS cost_nanos, bool_or(estimated) AS estimated,
-               (array_agg(outcome ORDER BY position DESC) FILTER (WHERE (outcome).status IS NOT NULL))[1] AS outcome
+        SELECT dispatch_id, dispatch_created_at, count(*) AS attempts, sum(input_tokens) AS input_tokens,
+               sum(cached_input_tokens) AS cached_input_tokens, sum(cache_write_tokens) AS cache_write_tokens,
+               sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens, sum(cost_nanos) AS cost_nanos,
+               bool_or(estimated) AS estimated
           FROM closed
          GROUP BY dispatch_id, dispatch_created_at
     ), ended AS (
@@ -74,35 +68,37 @@ BEGIN
                reasoning_tokens = dispatch.reasoning_tokens + by_dispatch.reasoning_tokens,
                cost_nanos = dispatch.cost_nanos + by_dispatch.cost_nanos,
                estimated = dispatch.estimated OR by_dispatch.estimated,
-               status = coalesce((by_dispatch.outcome).status, dispatch.status),
-               error_code = coalesce((by_dispatch.outcome).error_code, dispatch.error_code),
-               answered_by = coalesce((by_dispatch.outcome).answered_by, dispatch.answered_by),
-               validated = coalesce((by_dispatch.outcome).validated, dispatch.validated),
-               model_id = coalesce((by_dispatch.outcome).model_id, dispatch.model_id),
-               provider_id = coalesce((by_dispatch.outcome).provider_id, dispatch.provider_id),
-               baseline_cost_nanos = coalesce((by_dispatch.outcome).baseline_cost_nanos, dispatch.baseline_cost_nanos),
-               wasted_nanos = coalesce((by_dispatch.outcome).wasted_nanos, dispatch.wasted_nanos),
-               total_ms = coalesce((by_dispatch.outcome).total_ms, dispatch.total_ms),
-               first_byte_ms = coalesce((by_dispatch.outcome).first_byte_ms, dispatch.first_byte_ms),
-               overhead_us = coalesce((by_dispatch.outcome).overhead_us, dispatch.overhead_us),
-               finished_at = coalesce((by_dispatch.outcome).finished_at, dispatch.finished_at)
+               status = coalesce(ending.outcome, dispatch.status),
+               error_code = coalesce(ending.error_code, dispatch.error_code),
+               answered_by = coalesce(ending.answered_by, dispatch.answered_by),
+               validated = coalesce(ending.validated, dispatch.validated),
+               model_id = coalesce(ending.model_id, dispatch.model_id),
+               provider_id = coalesce(ending.provider_id, dispatch.provider_id),
+               baseline_cost_nanos = coalesce(ending.baseline_cost_nanos, dispatch.baseline_cost_nanos),
+               wasted_nanos = coalesce(ending.wasted_nanos, dispatch.wasted_nanos),
+               total_ms = coalesce(ending.total_ms, dispatch.total_ms),
+               first_byte_ms = coalesce(ending.dispatch_first_byte_ms, dispatch.first_byte_ms),
+               overhead_us = coalesce(ending.overhead_us, dispatch.overhead_us),
+               finished_at = coalesce(ending.finished_at, dispatch.finished_at)
           FROM by_dispatch
+          -- At most one attempt of a dispatch ends it.
+          LEFT JOIN closed AS ending ON ending.outcome IS NOT NULL AND ending.dispatch_id = by_dispatch.dispatch_id
          WHERE dispatch.created_at = by_dispatch.dispatch_created_at
            AND dispatch.created_at = ANY (ARRAY(SELECT dispatch_created_at FROM by_dispatch))
            AND dispatch.created_at BETWEEN earliest - interval '1 day' AND latest + interval '1 day'
            AND dispatch.id = by_dispatch.dispatch_id
            AND dispatch.id = ANY (ARRAY(SELECT dispatch_id FROM by_dispatch))
-        RETURNING dispatch.*
+        RETURNING dispatch.id, dispatch.created_at, dispatch.tenant_id, dispatch.api_key_id, dispatch.end_user, dispatch.task,
+                  dispatch.policy_id
     ), measured AS (
         SELECT date_trunc('hour', closed.created_at, 'UTC') AS hour, ended.tenant_id, ended.api_key_id, ended.end_user,
-               ended.task, coalesce(ended.policy_id, 0) AS policy_id, closed.model_id,
-               coalesce((closed.outcome).status, 'continued') AS outcome,
-               CASE WHEN (closed.outcome).status IS NOT NULL THEN latency_bucket((closed.outcome).total_ms) END AS latency_bucket,
-               CASE WHEN (closed.outcome).status IS NOT NULL THEN 1 ELSE 0 END AS dispatches,
+               ended.task, coalesce(ended.policy_id, 0) AS policy_id, closed.asked_model_id AS model_id,
+               coalesce(closed.outcome, 'continued') AS outcome,
+               CASE WHEN closed.outcome IS NOT NULL THEN latency_bucket(closed.total_ms) END AS latency_bucket,
+               CASE WHEN closed.outcome IS NOT NULL THEN 1 ELSE 0 END AS dispatches,
                closed.input_tokens, closed.cached_input_tokens, closed.cache_write_tokens, closed.output_tokens,
-               closed.reasoning_tokens, closed.cost_nanos,
-               coalesce((closed.outcome).baseline_cost_nanos, 0) AS baseline_cost_nanos,
-               coalesce((closed.outcome).wasted_nanos, 0) AS wasted_nanos
+               closed.reasoning_tokens, closed.cost_nanos, coalesce(closed.baseline_cost_nanos, 0) AS baseline_cost_nanos,
+               coalesce(closed.wasted_nanos, 0) AS wasted_nanos
           FROM closed JOIN ended ON ended.created_at = closed.dispatch_created_at AND ended.id = closed.dispatch_id
     ), counted AS (
         INSERT INTO rollup_delta (hour, tenant_id, api_key_id, end_user, task, policy_id, model_id, outcome, latency_bucket,
@@ -120,11 +116,12 @@ BEGIN
          GROUP BY balance_id
     )
     SELECT array_agg(balance_id ORDER BY balance_id), array_agg(released ORDER BY balance_id),
-           array_agg(posted ORDER BY balance_id), array_agg(above ORDER BY balance_id), (SELECT count(*) FROM closed)
-      INTO touched_ids, released_nanos, posted_nanos, above_nanos, closed_count
+           array_agg(posted ORDER BY balance_id), array_agg(above ORDER BY balance_id),
+           (SELECT count(*) FROM item) - (SELECT count(*) FROM closed)
+      INTO touched_ids, released_nanos, posted_nanos, above_nanos, passed_over
       FROM by_balance;
 
-    IF closed_count < jsonb_array_length(settlements) THEN
+    IF passed_over > 0 THEN
         SELECT array_agg(balance_id), array_agg(released), array_agg(posted), array_agg(above)
           INTO touched_ids, released_nanos, posted_nanos, above_nanos
           FROM (SELECT balance_id, sum(released) AS released, sum(posted) AS posted, sum(above) AS above
@@ -135,7 +132,7 @@ BEGIN
                  GROUP BY balance_id) AS by_balance;
     END IF;
 
-    IF jsonb_array_length(finishes) > 0 THEN
+    IF json_array_length(finishes) > 0 THEN
         PERFORM ledger_finish(finishes);
     END IF;
 

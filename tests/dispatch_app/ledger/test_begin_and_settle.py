@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from dispatch_app.execution.ports import BeginVerdict, LedgerUnavailableError, Verdict
 from dispatch_app.ledger.ledger import PostgresLedger
 from dispatch_app.ledger.sweep import expire_attempts
+from dispatch_app.ledger.wire import BEGIN_SQL, begin_parameters
 from dispatch_app.snapshot.budget_usage import BudgetUsage
 from policies_app.models import Budget, KillSwitch, Tenant
 from policies_app.routing.codes import BudgetAction, DispatchStatus, FaultClass, KillScope
@@ -341,7 +342,7 @@ async def test_no_attempt_is_admitted_after_the_save_of_a_kill_switch_has_return
 def test_the_save_of_a_kill_switch_waits_for_an_admission_in_progress(conninfo: str, tenant: Tenant) -> None:
     switch = KillSwitch(scope=KillScope.EVERYTHING, reason="test", author_name="test")
     with psycopg.connect(conninfo) as admission:
-        admission.execute("SELECT ledger_begin('[]', '[]', false)")
+        admission.execute(BEGIN_SQL, begin_parameters([], in_doubt=False)[1])
         with (
             pytest.raises(Exception, match="lock timeout"),
             transaction.atomic(),

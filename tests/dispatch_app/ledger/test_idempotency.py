@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
@@ -21,6 +20,7 @@ from dispatch_app.execution.ports import (
 from dispatch_app.ledger.key_book import MOST_KEPT_BYTES, PostgresKeyBook
 from dispatch_app.ledger.ledger import PostgresLedger, void_of
 from dispatch_app.ledger.sweep import expire_attempts, forget_keys
+from dispatch_app.ledger.wire import BEGIN_SQL, BeginItem, begin_parameters, decode_begin
 from dispatch_app.snapshot.budget_usage import BudgetUsage
 from policies_app.models import KillSwitch, Tenant
 from policies_app.routing.codes import DispatchStatus, KillScope
@@ -237,19 +237,13 @@ async def test_what_expired_is_unknown_and_never_run_again(
 async def test_a_batch_that_is_sent_twice_keeps_its_key(ledger: PostgresLedger, books: Books) -> None:
     dispatch, attempt = a_dispatch(), an_attempt()
     await begin(ledger, dispatch, attempt=attempt)
-    wanted = {
-        "dispatch": dispatch,
-        "attempt": attempt,
-        "is_first": True,
-        "slots": [],
-        "key": a_key(),
-    }
-
-    (answer,) = books.rows(
-        "SELECT ledger_begin('[]', %s::jsonb, true) AS begun", msgspec.json.encode([wanted]).decode()
+    _, parameters = begin_parameters(
+        [BeginItem(dispatch=dispatch, attempt=attempt, budgets=(), key=a_key())], in_doubt=True
     )
 
-    assert answer["begun"]["verdicts"] == [["known", None]]
+    (answer,) = books.rows(f"{BEGIN_SQL} AS begun", *parameters)
+
+    assert decode_begin(answer["begun"]).verdicts == [("known", None)]
     assert len(books.rows("SELECT FROM idempotency_key")) == 1
 
 

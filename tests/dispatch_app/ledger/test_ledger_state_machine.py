@@ -1,6 +1,5 @@
 """Any order of begin, settle, void, expire, late settlement, limit change, raise, kill, lift and new period, against a model of the ledger in Python."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,14 @@ from hypothesis.stateful import (
 
 from dispatch_app.execution.ports import AttemptRecord, BudgetKey, DispatchRecord
 from dispatch_app.ledger.ledger import void_of
+from dispatch_app.ledger.wire import (
+    BEGIN_SQL,
+    SETTLE_SQL,
+    BeginItem,
+    begin_parameters,
+    decode_begin,
+    settle_parameters,
+)
 from policies_app.models import Budget, BudgetRaise, KillSwitch, Tenant
 from policies_app.routing.codes import KillScope
 from tests.dispatch_app.ledger.books import Books, a_dispatch, a_settlement, an_attempt, an_outcome, key_of
@@ -205,19 +212,14 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
             books.assert_they_agree()
 
         def _send(self, attempt: ModelledAttempt, *, in_doubt: bool) -> str:
-            wire = [
-                {
-                    "dispatch": attempt.dispatch.record,
-                    "attempt": attempt.record,
-                    "is_first": attempt.record.is_first,
-                    "slots": list(range(1, len(attempt.budgets) + 1)),
-                }
-            ]
-            row = connection.execute(
-                "SELECT ledger_begin(%s::jsonb, %s::jsonb, %s)::text",
-                [_json([budget.key for budget in attempt.budgets]), _json(wire), in_doubt],
-            ).fetchone()
-            return str(json.loads(row[0])["verdicts"][0][0])
+            item = BeginItem(
+                dispatch=attempt.dispatch.record,
+                attempt=attempt.record,
+                budgets=tuple(budget.key for budget in attempt.budgets),
+            )
+            _, parameters = begin_parameters([item], in_doubt=in_doubt)
+            answer = decode_begin(connection.execute(BEGIN_SQL, parameters).fetchone()[0])
+            return "admitted" if answer.verdicts is None else answer.verdicts[0][0]
 
         def _settle_once(self, attempt: ModelledAttempt, cost: int, times: int, *, ends: bool) -> None:
             """However often it is sent. A process ends each of its dispatches once."""
@@ -227,7 +229,7 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
                 self._settle(a_settlement(attempt.record, cost_nanos=cost, outcome=outcome))
 
         def _settle(self, settlement: Any) -> None:
-            connection.execute("SELECT ledger_settle(%s::jsonb, '[]')", [_json([settlement])])
+            connection.execute(SETTLE_SQL, settle_parameters([settlement], []))
 
         def _post(self, attempt: ModelledAttempt, cost: int) -> None:
             reserved = attempt.record.reserved_nanos
@@ -246,7 +248,3 @@ def test_the_ledger_and_its_model_never_disagree(conninfo: str) -> None:
         ),
     )
     connection.close()
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
