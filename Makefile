@@ -58,7 +58,7 @@ types: $(VENV)/development.stamp ## Type check
 imports: $(VENV)/development.stamp ## Check which package may import which
 	PYTHONPATH=. $(VENV)/bin/lint-imports
 
-bench: $(VENV)/development.stamp ## Measure what a dispatch costs (var/bench/bench.json)
+bench: $(VENV)/development.stamp ## Measure what a dispatch costs (ARGS="--only ledger", var/bench/bench.json)
 	@$(PYTHON) -m routerproject.embedded.run var/bench/services $(PYTHON) -m bench $(ARGS)
 
 faults: $(VENV)/development.stamp ## Play every fault in every strategy, an outage, 50,000 cancellations (var/bench/faults.json)

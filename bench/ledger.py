@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from uuid_utils.compat import uuid7
 
+from bench.database import postgres_pid
 from bench.fixtures import USD
+from bench.processes import cpu_seconds
 from bench.report import Bar, Report
 from dispatch_app.database import database_conninfo
 from dispatch_app.execution.ports import (
@@ -72,17 +74,30 @@ class Cycles:
             raise RuntimeError(f"The ledger said {verdict.verdict}.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Cycles in a second, the CPU of each in this process and in PostgreSQL, and the seconds that begin and settle added."""
+
+    per_second: int
+    process_us: float
+    postgres_us: float
+    added_s: list[float]
+
+
 def measure_ledger(report: Report, tenant: Tenant) -> None:
     """Add the figures of each concurrency, and the bars of the highest."""
     budgets = tuple(_budgets(tenant))
     most_per_second, p50_ms, p99_ms = 0, 0.0, 0.0
     for in_flight, cycles in CYCLES_BY_IN_FLIGHT.items():
-        most_per_second, _ = _measure(budgets, in_flight=in_flight, cycles=cycles, call_s=0)
-        _, added_s = _measure(budgets, in_flight=in_flight, cycles=in_flight * CALLS_EACH, call_s=CALL_S)
-        p50_ms, p99_ms = (_percentile(added_s, percent) * 1000 for percent in (50, 99))
+        bare = _measure(budgets, in_flight=in_flight, cycles=cycles, call_s=0)
+        around = _measure(budgets, in_flight=in_flight, cycles=in_flight * CALLS_EACH, call_s=CALL_S)
+        most_per_second = bare.per_second
+        p50_ms, p99_ms = (_percentile(around.added_s, percent) * 1000 for percent in (50, 99))
         report.add_figures(
             ledger_in_flight=in_flight,
             cycles_per_second=most_per_second,
+            process_cpu_us=bare.process_us,
+            postgres_cpu_us=bare.postgres_us,
             added_p50_ms=p50_ms,
             added_p99_ms=p99_ms,
         )
@@ -99,12 +114,10 @@ def measure_ledger(report: Report, tenant: Tenant) -> None:
     ]
 
 
-def _measure(
-    budgets: tuple[BudgetKey, ...], *, in_flight: int, cycles: int, call_s: float
-) -> tuple[int, list[float]]:
-    """Cycles in a second, and the seconds that begin and settle added to each."""
+def _measure(budgets: tuple[BudgetKey, ...], *, in_flight: int, cycles: int, call_s: float) -> Measured:
+    postgres = postgres_pid()
 
-    async def run() -> tuple[int, list[float]]:
+    async def run() -> Measured:
         ledger = PostgresLedger(
             conninfo=database_conninfo(), budget_usage=BudgetUsage(), begin_patience_s=PATIENCE_S
         )
@@ -112,10 +125,18 @@ def _measure(
         try:
             load = Cycles(ledger=ledger, budgets=budgets, call_s=call_s)
             await load.run(in_flight=in_flight, cycles=cycles // 10)
+            process_before, postgres_before = time.process_time(), cpu_seconds(postgres)
             seconds = await load.run(in_flight=in_flight, cycles=cycles)
+            process_s = time.process_time() - process_before
+            postgres_s = cpu_seconds(postgres) - postgres_before
         finally:
             await ledger.stop()
-        return round(cycles / seconds), load.took_s
+        return Measured(
+            per_second=round(cycles / seconds),
+            process_us=process_s / cycles * 1e6,
+            postgres_us=postgres_s / cycles * 1e6,
+            added_s=load.took_s,
+        )
 
     return asyncio.run(run())
 
