@@ -46,6 +46,7 @@ BEGIN
                    FOR KEY SHARE OF dispatch) AS known;
     END IF;
 
+    -- Looked up, and once more where one had to be made first. A budget that was deleted has none.
     FOR look IN 1..2 LOOP
         SELECT coalesce(array_agg(balance.id ORDER BY asked.slot), '{}'),
                coalesce(array_agg(asked.wanted_nanos ORDER BY asked.slot), '{}')
@@ -63,6 +64,11 @@ BEGIN
                CASE WHEN budget.action <> 'alert' THEN budget_limit_nanos(budget, clock_timestamp()) END
           FROM json_to_recordset(budgets) AS asked (budget_id bigint, subject text, period_start timestamptz)
           JOIN policies_app_budget AS budget ON budget.id = asked.budget_id
+         WHERE NOT EXISTS (
+                   SELECT FROM budget_balance AS balance
+                    WHERE balance.budget_id = asked.budget_id
+                      AND balance.subject = asked.subject
+                      AND balance.period_start = asked.period_start)
          ORDER BY asked.budget_id, asked.subject, asked.period_start
            FOR SHARE OF budget
             ON CONFLICT DO NOTHING;
