@@ -573,6 +573,20 @@ _LEDGER = (
         tests=LEDGER,
     ),
     Mutant(
+        name="a batch is admitted as a whole, whatever is left",
+        path=f"{_LEDGER_SQL}/begin.sql",
+        search="    IF fits AND NOT any_switch AND NOT in_doubt",
+        replace="    IF NOT any_switch AND NOT in_doubt",
+        tests=LEDGER,
+    ),
+    Mutant(
+        name="what a whole batch wants is told too low",
+        path="dispatch_app/ledger/wire.py",
+        search="            budgets[key].wanted_nanos += wanted_nanos\n",
+        replace="            budgets[key].wanted_nanos = wanted_nanos\n",
+        tests=(*LEDGER, "tests/simulation/test_accounts.py"),
+    ),
+    Mutant(
         name="a raise counts past its end",
         path=f"{_LEDGER_SQL}/limits.sql",
         search="           AND (running.ends_at IS NULL OR running.ends_at > at)), 0));\n",

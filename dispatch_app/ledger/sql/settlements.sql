@@ -1,6 +1,8 @@
 -- What became of attempts, as ledger_settle takes it: their columns, and those of the dispatch where they end it. What is left
 -- out is nothing, zero or false.
-CREATE OR REPLACE FUNCTION ledger_settlements(settlements json)
+-- Dropped first, since PostgreSQL does not let a replacement have other columns.
+DROP FUNCTION IF EXISTS ledger_settlements;
+CREATE FUNCTION ledger_settlements(settlements json)
 RETURNS TABLE (
     attempt_id uuid, attempt_created_at timestamptz, state text, wire_status smallint, fault text, response_model text,
     validation jsonb, input_tokens bigint, cached_input_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
