@@ -22,9 +22,9 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 BATCH_LIMIT = 256
 BATCH_SHARE = 8
-BATCH_ENOUGH = 64
+BATCH_ENOUGH = 48
 """A batch is an eighth of what waits, or so many if that is more: while it is settled the next one begins, and a crowd does not
-wait for its last. What each batch costs by itself, half a millisecond, is shared by enough of them."""
+wait for its last. Fewer share too little of what a batch costs by itself, half a millisecond; more wait for each other."""
 PLANS_LAST_ITEMS = 64
 """Plans are renewed after so many items of a connection or a day, and then whenever their number has doubled."""
 RECONNECT_DELAYS_S = (0.0, 0.05, 0.1, 0.2, 0.4)
