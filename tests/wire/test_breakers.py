@@ -53,7 +53,7 @@ def wait_until(holds: Callable[[], bool], *, within_s: float) -> None:
 
 
 def test_a_failing_target_is_left_alone_until_a_probe_finds_it_well(
-    vendor: SandboxServer, shop: Shop, two: Sequence[RunningGateway], client: Client
+    vendor: SandboxServer, shop: Shop, two: Sequence[RunningGateway]
 ) -> None:
     one, other = two
     vendor.script(Fault(kind=FaultKind.STATUS, status=503), model="sandbox-small")
@@ -66,8 +66,9 @@ def test_a_failing_target_is_left_alone_until_a_probe_finds_it_well(
 
     # The other process has its own view: it would still ask.
     wait_until(lambda: words_of("small")[0].startswith("Open in 1,"), within_s=3)
-    client.force_login(make_ops())
-    page = client.get(reverse("health:page")).content.decode()
+    browser = Client()
+    browser.force_login(make_ops())
+    page = browser.get(reverse("health:page")).content.decode()
     assert "last fault: 503." in page
 
     vendor.clear_faults()

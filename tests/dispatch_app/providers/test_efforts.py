@@ -6,11 +6,11 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 """
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.providers.adapter import adapter_of
