@@ -6,11 +6,12 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
-from msgspec.structs import replace
 
 from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.providers.adapter import adapter_of
@@ -40,7 +41,7 @@ def tell(
     candidate = make_candidate(output_tokens_limit=100_000)
     quirks = Quirks(reasoning_control=control)
     model = replace(candidate.model, wire_format=wire_format, wire_name=wire_name, quirks=quirks)
-    candidate = replace(candidate, model=model)
+    candidate = msgspec.structs.replace(candidate, model=model)
     request = Request(
         fields={"messages": [{"role": "user", "content": "Hello"}], **fields},
         stream=False,
