@@ -10,6 +10,7 @@ from dispatch_app.execution.canonical import ClientFormat, Request
 from dispatch_app.execution.errors import ErrorCode
 from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.fields import EndUser, OutputLimit, check_extras, check_fields, unknown_fields
+from dispatch_app.gateway.images import has_tool_result_images
 from dispatch_app.gateway.json_guard import measured_object
 from dispatch_app.gateway.measuring import measured
 from dispatch_app.gateway.prompt import Prompt
@@ -169,12 +170,8 @@ def _extras(document: Fields) -> Fields:
 def _features(asked: _MessageFields, messages: list[Fields]) -> Iterator[WireFeature]:
     if asked.messages[-1].role == "assistant":
         yield WireFeature.ANSWER_BEGUN
-    if any(message["role"] == "tool" and _has_image(message["content"]) for message in messages):
+    if has_tool_result_images(messages):
         yield WireFeature.TOOL_RESULT_IMAGES
-
-
-def _has_image(content: str | list[Fields]) -> bool:
-    return not isinstance(content, str) and any(part["type"] == "image_url" for part in content)
 
 
 def _canonical(asked: _MessageFields) -> Fields:

@@ -25,6 +25,16 @@ def features_of_images(messages: Sequence[Mapping[str, Any]]) -> Iterator[WireFe
                 yield from _features_of(image["url"])
 
 
+def has_tool_result_images(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a tool answered with an image."""
+    return any(
+        part["type"] == "image_url"
+        for message in messages
+        if message["role"] == "tool" and not isinstance(message["content"], str)
+        for part in message["content"]
+    )
+
+
 def _features_of(url: str) -> Iterator[WireFeature]:
     """One is given as data, whose kind is told, or named by where it is, when its ending may tell."""
     data = _DATA.match(url)

@@ -21,9 +21,11 @@ from dispatch_app.gateway.fields import (
     check_fields,
     unknown_fields,
 )
+from dispatch_app.gateway.images import has_tool_result_images
 from dispatch_app.gateway.json_guard import measured_object
 from dispatch_app.gateway.measuring import measured
 from dispatch_app.gateway.prompt import Prompt
+from policies_app.routing.codes import WireFeature
 
 Fields = dict[str, Any]
 
@@ -129,6 +131,7 @@ class _ResponseFields(msgspec.Struct):
     truncation: Literal["disabled"] | None = None
 
 
+_TOOL_RESULT_IMAGES = frozenset({WireFeature.TOOL_RESULT_IMAGES})
 _KNOWN = frozenset({*_ResponseFields.__struct_fields__, *_REFUSED, "service_tier", "stream_options"})
 
 
@@ -155,6 +158,7 @@ def parse_response(body: bytes) -> Prompt:
         output_tokens=asked.max_output_tokens,
         end_user=asked.user or "",
         metadata=asked.metadata or {},
+        features=_TOOL_RESULT_IMAGES if has_tool_result_images(fields["messages"]) else frozenset(),
         echo={name: value for name, value in document.items() if name in _ECHOED and value is not None},
     )
 

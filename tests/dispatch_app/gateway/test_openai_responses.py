@@ -16,6 +16,7 @@ from dispatch_app.gateway.errors import RequestError
 from dispatch_app.gateway.openai_responses import render_reply
 from dispatch_app.gateway.responses_request import parse_response
 from dispatch_app.gateway.responses_stream import ResponseStream
+from policies_app.routing.codes import WireFeature
 from policies_app.routing.types import Usage
 from tests.matrix.event_order import check_responses
 
@@ -158,3 +159,25 @@ def test_what_bounds_the_money_in_another_format_is_refused(name: str) -> None:
         parse(**{name: 3})
 
     assert (raised.value.code, raised.value.param) == (ErrorCode.UNSUPPORTED_PARAMETER, name)
+
+
+@pytest.mark.parametrize(
+    ("output", "has_images"),
+    [
+        ("Cloudy", False),
+        ([{"type": "input_text", "text": "Cloudy"}], False),
+        ([{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}], True),
+    ],
+)
+def test_an_image_that_a_tool_answered_with_goes_to_no_model_that_cannot_be_told_of_it(
+    output: str | list[Step], has_images: bool
+) -> None:
+    prompt = parse(
+        input=[
+            {"role": "user", "content": "What does the sky look like?"},
+            {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": output},
+        ]
+    )
+
+    assert (WireFeature.TOOL_RESULT_IMAGES in prompt.features) is has_images
