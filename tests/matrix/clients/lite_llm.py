@@ -1,5 +1,6 @@
 """LiteLLM as a client, told of nothing but where the gateway is, in either format that it can speak to it."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,6 +16,8 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
 
+# It would make the thread an event loop and leave it open; where there is none to be had, it closes the one that it runs.
+asyncio.set_event_loop(None)
 litellm.suppress_debug_info = True
 litellm.telemetry = False
 
